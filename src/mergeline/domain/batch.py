@@ -1,0 +1,148 @@
+"""A batch of messages in order, each decided in the state that the ones before it left.
+
+In: the state and ledger rows read under locks, the messages, the time. Out: an `Answer` for each message, and the
+state with all decisions folded in. Never: I/O.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from mergeline.domain import events
+from mergeline.domain.answers import Decision, Merge
+from mergeline.domain.commands import UpdateIdentifiers
+from mergeline.domain.decide import decide
+from mergeline.domain.ledger import Ledger, LedgerRow, Meaning, RowKind
+from mergeline.domain.limits import Limits
+from mergeline.domain.messages import DeadLetterReason, Message, Outgoing, dead_letter
+from mergeline.domain.prepare import Prepared
+from mergeline.domain.state import State
+from mergeline.domain.vocabulary import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that is to become a dead letter, under its own or its derived request id."""
+
+    message: Message
+    reason: DeadLetterReason
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to publish for a message, and what to store (None where the ledger has it already)."""
+
+    message: Message
+    outgoing: tuple[Outgoing, ...]
+    row: LedgerRow | None = None
+    merge: Merge | None = None
+    """The merge of this request, to be recorded."""
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether the message was given up."""
+        return self.row is not None and self.row.kind is RowKind.DEAD_LETTER
+
+
+def decide_batch(
+    state: State,
+    ledger: Ledger,
+    items: Sequence[Prepared | Refused],
+    now: datetime,
+    limits: Limits,
+    topic_prefix: str,
+) -> list[Answer]:
+    """The answers, in order. `topic_prefix` stands in the headers of dead letters."""
+    return [
+        _refuse(ledger, item, now, topic_prefix)
+        if isinstance(item, Refused)
+        else _answer(state, ledger, item, now, limits, topic_prefix)
+        for item in items
+    ]
+
+
+def replay(message: Message, row: LedgerRow, topic_prefix: str) -> Answer:
+    """The stored answer of a message again, byte for byte."""
+    if row.kind is RowKind.DEAD_LETTER:
+        return Answer(message, (dead_letter(message, row.status, row.detail or "", topic_prefix),))
+    return Answer(message, row.outgoing)
+
+
+def _answer(
+    state: State, ledger: Ledger, prepared: Prepared, now: datetime, limits: Limits, topic_prefix: str
+) -> Answer:
+    request = prepared.request
+    message = request.message
+    means, row = ledger.meaning(request.org_id, request.request_id, request.body_sha256, message.origin, message.at)
+    merge = None
+    if means is Meaning.DROP:
+        return Answer(message, ())
+    if means is Meaning.REPLAY and row is not None:
+        return replay(message, row, topic_prefix)
+    if means is Meaning.REPEAT and row is not None:
+        kind, status, outgoing = RowKind.REPEAT, row.status, events.repeated(row.outgoing)
+    elif means is Meaning.REUSED:
+        kind, status, outgoing = RowKind.REUSED, Status.REJECTED.value, (events.reused(request, now),)
+    else:
+        decision = decide(state, prepared, now, limits)
+        outgoing = _publications(state, prepared, decision)
+        state.fold(request.org_id, decision)
+        kind, status, merge = RowKind.DECIDED, decision.status.value, decision.merge
+    command = request.command
+    stored = LedgerRow(
+        org_id=request.org_id,
+        request_id=request.request_id,
+        kind=kind,
+        body_sha256=request.body_sha256,
+        status=status,
+        detail=None,
+        origin=message.origin,
+        at=message.at,
+        requested_at=command.requested_at if isinstance(command, UpdateIdentifiers) else None,
+        decided_at=now,
+        outgoing=outgoing,
+    )
+    ledger.add(stored)
+    return Answer(message, outgoing, stored, merge)
+
+
+def _publications(state: State, prepared: Prepared, decision: Decision) -> tuple[Outgoing, ...]:
+    """The records of a decision, with the versions of those it concerns as they are before it is folded in."""
+    org_id = prepared.request.org_id
+
+    def version(customer_id: int) -> int:
+        # A customer that this request creates has none yet.
+        customer = state.customers.get((org_id, customer_id))
+        return customer.version if customer is not None else 0
+
+    merge = decision.merge
+    gone = (merge.victim_id, *merge.repointed_ids) if merge is not None else ()
+    target = version(decision.version_of) if decision.version_of is not None else None
+    return events.publications(prepared, decision, target, {victim_id: version(victim_id) for victim_id in gone})
+
+
+def _refuse(ledger: Ledger, refused: Refused, now: datetime, topic_prefix: str) -> Answer:
+    message, reason = refused.message, refused.reason
+    body_sha256 = sha256(message.value or b"").digest()
+    means, row = ledger.meaning(reason.org_id, refused.request_id, body_sha256, message.origin, message.at)
+    if means is Meaning.DROP:
+        return Answer(message, ())
+    if means is Meaning.REPLAY and row is not None:
+        return replay(message, row, topic_prefix)
+    stored = LedgerRow(
+        org_id=reason.org_id,
+        request_id=refused.request_id,
+        kind=RowKind.DEAD_LETTER,
+        body_sha256=body_sha256,
+        status=reason.code.value,
+        detail=reason.text,
+        origin=message.origin,
+        at=message.at,
+        requested_at=None,
+        decided_at=now,
+        outgoing=(),
+    )
+    ledger.add(stored)
+    return Answer(message, (dead_letter(message, reason.code, reason.text, topic_prefix),), stored)

@@ -1,0 +1,253 @@
+"""From the bytes of a message to a request, or the reason why it is none (SPEC sections 2 and 3).
+
+In: a `Message`. Out: a `Request`, or a `DeadLetterReason` whose text names the field and the rule. Never: a word
+of the message's content in that text, an exception, or a look at anything but the message.
+Judged in this order: size, UTF-8 and JSON, depth, count, the rest.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mergeline.domain import json_text
+from mergeline.domain.commands import (
+    Command,
+    NamedCard,
+    NamedIdentifier,
+    RegisterCard,
+    RegisterCustomer,
+    Request,
+    UpdateIdentifiers,
+)
+from mergeline.domain.messages import DeadLetterReason, Message
+from mergeline.domain.requests import (
+    ID_MAX,
+    IDENTIFIERS_MAX,
+    CardRegistration,
+    CustomerRegistration,
+    Identifier,
+    IdentifierUpdate,
+    Item,
+)
+from mergeline.domain.vocabulary import CARD_SPELLINGS, DeadLetterCode, Topic
+
+BYTES_MAX: Final = 64 * 1024
+"""Bytes of a request; SPEC section 2."""
+
+
+class _Refused(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def decode(message: Message) -> Request | DeadLetterReason:
+    """What the message asks for; or, never raising, why it is a dead letter."""
+    body = message.value if message.value is not None else b""
+    if len(body) > BYTES_MAX:
+        return DeadLetterReason(DeadLetterCode.TOO_LARGE, f"{len(body)} bytes; at most {BYTES_MAX}")
+    if not body:
+        return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, "no value")
+    try:
+        document = json_text.parse(body)
+    except json_text.Malformed as error:
+        return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, str(error))
+    except json_text.TooDeep as error:
+        return DeadLetterReason(DeadLetterCode.TOO_LARGE, str(error))
+    count = _identifier_count(document)
+    if count > IDENTIFIERS_MAX:
+        text = f"{count} identifiers; at most {IDENTIFIERS_MAX}"
+        return DeadLetterReason(DeadLetterCode.TOO_LARGE, text, _org_of(document))
+    try:
+        wire, command = _COMMANDS[message.origin.topic](document)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, _reason(details[0]), _org_of(document))
+    except _Refused as refused:
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, _org_of(document))
+    request_id = wire.request_id or message.origin.request_id
+    return Request(message, request_id, hashlib.sha256(body).digest(), command)
+
+
+def _org_of(document: Any) -> int:
+    org_id = document.get("orgId") if isinstance(document, dict) else None
+    return org_id if type(org_id) is int and 1 <= org_id <= ID_MAX else 0
+
+
+def _identifier_count(document: Any) -> int:
+    """Identifiers named, before repeats are folded; anything that is no list counts one or, absent, none."""
+    if not isinstance(document, dict):
+        return 0
+    lists = (document.get(field) for field in ("add", "remove", "identifiers"))
+    return sum(len(items) if isinstance(items, list) else items is not None for items in lists)
+
+
+# ---------------------------------------------------------------- the three kinds
+
+
+def _update(document: Any) -> tuple[IdentifierUpdate, Command]:
+    wire = IdentifierUpdate.model_validate(document)
+    adds, removes = _located("add", document, wire.add), _located("remove", document, wire.remove)
+    if not adds and not removes:
+        raise _Refused("/add: at least one of add and remove is needed")
+    for path, item in adds:
+        if item.type in CARD_SPELLINGS and item.series_id is None and item.series_code is None:
+            raise _Refused(f"{path}/seriesId: needed to add a card (or seriesCode)")
+        if item.type in CARD_SPELLINGS and item.status_label is None:
+            raise _Refused(f"{path}/statusLabel: needed to add a card")
+    for path, item in adds + removes:
+        _check_card_fields(path, item)
+    command = UpdateIdentifiers(
+        org_id=wire.org_id,
+        customer_id=wire.customer_id,
+        source=wire.source,
+        account_id=wire.account_id,
+        adds=_identifiers(adds),
+        removes=_identifiers(removes),
+        card_adds=_cards(adds),
+        card_removes=_cards(removes),
+        requested_at=wire.requested_at,
+    )
+    removed = {(item.type, item.value) for item in command.removes}
+    removed_cards = {card.number for card in command.card_removes}
+    for named in command.adds:
+        if (named.type, named.value) in removed:
+            raise _Refused(f"{named.path}: the same identifier stands in remove")
+    for card in command.card_adds:
+        if card.number in removed_cards:
+            raise _Refused(f"{card.path}: the same card stands in remove")
+    return wire, command
+
+
+def _customer(document: Any) -> tuple[CustomerRegistration, Command]:
+    wire = CustomerRegistration.model_validate(document)
+    return wire, RegisterCustomer(
+        org_id=wire.org_id,
+        customer_id=wire.customer_id,
+        source=wire.source,
+        account_id=wire.account_id,
+        adds=_identifiers(_located("identifiers", document, wire.identifiers)),
+        registered_at=wire.registered_at,
+    )
+
+
+def _card(document: Any) -> tuple[CardRegistration, Command]:
+    wire = CardRegistration.model_validate(document)
+    if wire.series_id is None and wire.series_code is None:
+        raise _Refused("/seriesId: needed (or seriesCode)")
+    if wire.series_id is not None and wire.series_code is not None:
+        raise _Refused("/seriesCode: seriesId and seriesCode exclude each other")
+    return wire, RegisterCard(
+        org_id=wire.org_id,
+        number=wire.card_number,
+        series_id=wire.series_id,
+        series_code=wire.series_code,
+        external_id=wire.card_external_id,
+        label=wire.status_label,
+    )
+
+
+_Wire = IdentifierUpdate | CustomerRegistration | CardRegistration
+_COMMANDS: Final[dict[str, Callable[[Any], tuple[_Wire, Command]]]] = {
+    Topic.IDENTIFIER_UPDATES: _update,
+    Topic.CUSTOMER_REGISTRATIONS: _customer,
+    Topic.CARD_REGISTRATIONS: _card,
+}
+
+# ---------------------------------------------------------------- items
+
+_AnyItem = TypeVar("_AnyItem", Item, Identifier)
+
+
+def _located(field: str, document: dict[str, Any], items: list[_AnyItem] | None) -> list[tuple[str, _AnyItem]]:
+    """Each item with its JSON pointer: `/add/1`, or `/add` where that is one object."""
+    if isinstance(document.get(field), dict):
+        return [(f"/{field}", item) for item in items or ()]
+    return [(f"/{field}/{index}", item) for index, item in enumerate(items or ())]
+
+
+def _check_card_fields(path: str, item: Item) -> None:
+    if item.series_id is not None and item.series_code is not None:
+        raise _Refused(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
+    fields = (
+        ("seriesId", item.series_id),
+        ("seriesCode", item.series_code),
+        ("statusLabel", item.status_label),
+    )
+    for field, value in fields:
+        if value is not None and item.type not in CARD_SPELLINGS:
+            raise _Refused(f"{path}/{field}: belongs to cards only")
+
+
+def _identifiers(
+    items: Iterable[tuple[str, Item]] | Iterable[tuple[str, Identifier]],
+) -> tuple[NamedIdentifier, ...]:
+    """The identifiers among the items, each once, at the path that names it first."""
+    named: dict[tuple[str, str], NamedIdentifier] = {}
+    for path, item in items:
+        if item.type not in CARD_SPELLINGS:
+            named.setdefault((item.type, item.value), NamedIdentifier(path, item.type, item.value))
+    return tuple(named.values())
+
+
+def _cards(items: Iterable[tuple[str, Item]]) -> tuple[NamedCard, ...]:
+    """The cards among the items, each once.
+
+    Raises:
+        _Refused: if a card is named again with another series or label.
+    """
+    named: dict[str, NamedCard] = {}
+    for path, item in items:
+        if item.type not in CARD_SPELLINGS:
+            continue
+        card = NamedCard(path, item.value, item.series_id, item.series_code, item.status_label)
+        first = named.setdefault(item.value, card)
+        if (first.series_id, first.series_code, first.label) != (
+            card.series_id,
+            card.series_code,
+            card.label,
+        ):
+            raise _Refused(f"{path}: the same card stands in the list with another series or label")
+    return tuple(named.values())
+
+
+# ---------------------------------------------------------------- reasons
+
+_FIELDS: Final = sorted(
+    {
+        field.alias or name
+        for model in (IdentifierUpdate, CustomerRegistration, CardRegistration, Item, Identifier)
+        for name, field in model.model_fields.items()
+    }
+)
+
+
+def _reason(error: ErrorDetails) -> str:
+    """What was wrong where, without a word of what was sent."""
+    *parents, last = error["loc"] or ("",)
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(last), _FIELDS, n=1) or [
+            field for field in _FIELDS if field.lower() == str(last).lower()
+        ]
+        hint = f'; is "{close[0]}" meant?' if close else ""
+        return f"{_pointer(parents)}: unknown field{hint}"
+    if error["type"] == "missing":
+        return f"{_pointer(error['loc'])}: missing"
+    return f"{_pointer(error['loc'])}: {_RULES.get(error['type'], error['msg'])}"
+
+
+_RULES: Final = {
+    "model_type": "no object",
+    "int_type": "no integer",
+    "string_pattern_mismatch": "a character that is not allowed (control characters; in requestId all but 0x21 to 0x7E)",
+    "string_unicode": "a lone surrogate",
+    "literal_error": "no type that mergeline knows",
+}
+
+
+def _pointer(location: Iterable[str | int]) -> str:
+    return "".join(f"/{part}" for part in location) or "/"

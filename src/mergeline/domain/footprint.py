@@ -1,0 +1,89 @@
+"""What a batch may touch: the names to lock, the rows to read.
+
+In: the prepared messages of a batch. Out: a `Footprint`, which grows with the roots and owners found in the
+database; the customers of whom everything must be read because a merge may move it. Never: SQL or lock numbers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mergeline.domain.batch import Refused
+from mergeline.domain.commands import RegisterCard
+from mergeline.domain.prepare import Prepared
+from mergeline.domain.state import CardKey, CustomerKey, IdentifierKey, State
+
+
+@dataclass(slots=True)
+class Footprint:
+    """Named things, each once. `customers` are those named and, once known, their roots and all owners."""
+
+    orgs: set[int] = field(default_factory=set)
+    requests: set[tuple[int, str]] = field(default_factory=set)
+    customers: set[CustomerKey] = field(default_factory=set)
+    identifiers: set[IdentifierKey] = field(default_factory=set)
+    cards: set[CardKey] = field(default_factory=set)
+    capped: set[CustomerKey] = field(default_factory=set)
+    """Customers to whom a card is added: their active cards are counted."""
+    losing: set[CustomerKey] = field(default_factory=set)
+    """Customers of whom an entry is removed: what they have left is counted, up to `removals` + 1."""
+    removals: int = 0
+
+    def names(self) -> Iterable[str]:
+        """The lock names, namespaced; catalogs apart, since those are shared."""
+        yield from (f"request:{org}:{request}" for org, request in self.requests)
+        yield from (f"customer:{org}:{customer}" for org, customer in self.customers)
+        yield from (f"identifier:{org}:{kind}:{value}" for org, kind, value in self.identifiers)
+        yield from (f"card:{org}:{number}" for org, number in self.cards)
+
+
+def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
+    """What the messages name. A request that the catalog stage refused names its request id only."""
+    touched = Footprint()
+    for item in items:
+        if isinstance(item, Refused):
+            touched.requests.add((item.reason.org_id, item.request_id))
+            continue
+        command = item.request.command
+        org_id = command.org_id
+        touched.orgs.add(org_id)
+        touched.requests.add((org_id, item.request.request_id))
+        if item.errors:
+            continue
+        if isinstance(command, RegisterCard):
+            touched.cards.add((org_id, command.number))
+            continue
+        customer = (org_id, command.customer_id)
+        touched.customers.add(customer)
+        touched.identifiers.update((org_id, named.type, named.value) for named in item.adds + item.removes)
+        touched.cards.update((org_id, card.number) for card in item.card_adds + item.card_removes)
+        if item.card_adds:
+            touched.capped.add(customer)
+        if item.removes:
+            touched.losing.add(customer)
+            touched.removals += len(item.removes)
+    return touched
+
+
+def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[CustomerKey]:
+    """The living customers that a merge in this batch may move from or to.
+
+    An added identifier that the database gives to another customer than the request's root, or that requests of
+    two roots in this batch add, may merge the root: root and holders are candidates. That is closed under the
+    batch's own merges: whoever becomes a survivor or a root in its course was a holder or a root before.
+    `state` holds the customers and the entries of the named identifiers.
+    """
+    adders: dict[IdentifierKey, set[CustomerKey]] = {}
+    for item in items:
+        if isinstance(item, Refused) or item.errors or isinstance(item.request.command, RegisterCard):
+            continue
+        org_id, customer_id = item.request.org_id, item.request.command.customer_id
+        root = state.root(org_id, customer_id)
+        root_id = root.customer_id if root is not None else customer_id
+        for named in item.adds:
+            adders.setdefault((org_id, named.type, named.value), set()).add((org_id, root_id))
+    candidates: set[CustomerKey] = set()
+    for key, roots in adders.items():
+        involved = roots | {(key[0], holder) for holder in state.holders(*key).values()}
+        if len(involved) > 1:
+            candidates |= involved
+    return {key for key in candidates if key in state.customers}

@@ -1,0 +1,138 @@
+"""The identifier stage: removes, then adds, and whom they merge (SPEC section 4, rules 1 to 5).
+
+In: the state, a prepared request, the customer it is applied to. Out: what is removed and added, a merge, or the
+errors. Never: cards, beyond the list of those that a merge moves.
+"""
+
+from dataclasses import dataclass
+
+from mergeline.domain.answers import Customer, Entry, Match, Merge, Problem, problem
+from mergeline.domain.commands import NamedIdentifier
+from mergeline.domain.events import merge_bytes
+from mergeline.domain.limits import Limits
+from mergeline.domain.prepare import Prepared
+from mergeline.domain.state import Held, State
+from mergeline.domain.vocabulary import ErrorCode, WarningCode
+
+ROW_BYTES_MAX = 5_000
+"""The most that one moved entry can take in an event: three texts of 255 characters, escaped, and names."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifierStage:
+    """What the stage found; with `errors` the rest is empty."""
+
+    errors: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    removed: tuple[Entry, ...] = ()
+    added: tuple[Entry, ...] = ()
+    merge: Merge | None = None
+
+
+def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits: Limits) -> IdentifierStage:
+    """Removes and adds of `root` in the request's scope.
+
+    Rule numbers are those of SPEC section 4. A request without errors has at most one other customer in its
+    adds, who then becomes the survivor (rule 4).
+    """
+    org_id, scope = root.org_id, prepared.scope
+    removed, warnings = _removes(state, prepared, root)
+    added: list[Entry] = []
+    matches: list[Match] = []
+    taken: list[tuple[NamedIdentifier, int]] = []
+    others: set[int] = set()
+    survivors: set[int] = set()
+    for item in prepared.adds:
+        entry = Entry(item.type, item.value, *scope)
+        holders = state.holders(org_id, item.type, item.value)
+        elsewhere = {holder for place, holder in holders.items() if place != scope} - {root.customer_id}
+        here = holders.get(scope)
+        others |= elsewhere
+        if here is not None and here != root.customer_id:
+            others.add(here)
+            taken.append((item, here))
+            warnings.append(_already_present(item))
+        elif here is not None:
+            warnings.append(_already_present(item))
+        else:
+            survivors |= elsewhere
+            added.append(entry)
+        places = tuple(sorted(place for place, holder in holders.items() if holder != root.customer_id))
+        if places:
+            matches.append(Match(entry, places))
+    if len(others) > 1 or (taken and not survivors):
+        return IdentifierStage(errors=_refusal(taken, others))
+    merge = None
+    if survivors:
+        (survivor_id,) = survivors
+        merge = _merge(state, root, survivor_id, removed, matches)
+        if _too_large(state, merge, root, limits):
+            text = "The victim holds more than one merge may move: most likely a value that many people share."
+            error = problem(ErrorCode.MERGE_TOO_LARGE, text, "/add", customer_ids=(survivor_id,))
+            return IdentifierStage(errors=(error,))
+    return IdentifierStage(
+        warnings=tuple(warnings),
+        removed=tuple(sorted(removed)),
+        added=tuple(sorted(added)),
+        merge=merge,
+    )
+
+
+def _removes(state: State, prepared: Prepared, root: Customer) -> tuple[list[Entry], list[Problem]]:
+    """The entries that go, and a warning for each that is not the customer's in this scope."""
+    removed: list[Entry] = []
+    warnings: list[Problem] = []
+    for item in prepared.removes:
+        holder = state.holders(root.org_id, item.type, item.value).get(prepared.scope)
+        if holder == root.customer_id:
+            removed.append(Entry(item.type, item.value, *prepared.scope))
+        else:
+            text = f"The customer has no such {item.type} in this scope."
+            warnings.append(problem(WarningCode.NOT_PRESENT, text, item.path))
+    return removed, warnings
+
+
+def _already_present(item: NamedIdentifier) -> Problem:
+    text = f"The customer has this {item.type} in this scope already."
+    return problem(WarningCode.ALREADY_PRESENT, text, item.path, identifier_type=item.type)
+
+
+def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int]) -> tuple[Problem, ...]:
+    """One error for each taken add; one more that lists all holders where there are two or more."""
+    errors = [
+        problem(
+            ErrorCode.IDENTIFIER_TAKEN,
+            f"Another customer has this {item.type} in this scope.",
+            item.path,
+            customer_ids=(holder,),
+        )
+        for item, holder in taken
+    ]
+    if len(others) > 1:
+        text = "The added identifiers belong to several other customers."
+        holders = tuple(sorted(others))
+        errors.append(problem(ErrorCode.CONFLICTING_CUSTOMERS, text, "/add", customer_ids=holders))
+    return tuple(errors)
+
+
+def _merge(state: State, root: Customer, survivor_id: int, removed: list[Entry], matches: list[Match]) -> Merge:
+    key = (root.org_id, root.customer_id)
+    # A customer that this very request creates is in no table yet and holds nothing.
+    held = state.held[key] if key in state.customers else Held()
+    cards = sorted((number, state.cards[root.org_id, number].series_id) for number in held.cards)
+    return Merge(
+        victim_id=root.customer_id,
+        survivor_id=survivor_id,
+        matched=tuple(sorted(matches, key=lambda match: match.added)),
+        moved_entries=tuple(sorted(held.entries - set(removed))),
+        moved_cards=tuple(cards),
+        repointed_ids=tuple(sorted(held.victims)),
+    )
+
+
+def _too_large(state: State, merge: Merge, root: Customer, limits: Limits) -> bool:
+    held = state.held.get((root.org_id, root.customer_id))
+    rows = len(merge.moved_entries) + len(merge.moved_cards) + len(merge.repointed_ids)
+    if rows > limits.merge_max_entries or (held is not None and held.overflow):
+        return True
+    return rows * ROW_BYTES_MAX > limits.event_max_bytes and merge_bytes(merge) > limits.event_max_bytes

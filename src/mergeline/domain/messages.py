@@ -1,0 +1,75 @@
+"""Records as values: where a message came from, what it holds, what is to be published.
+
+In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their prefix.
+"""
+
+from dataclasses import dataclass
+
+from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A place in a log: topic (without prefix), partition, offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def request_id(self) -> str:
+        """The request id of a message that names none (SPEC section 2)."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record as `apply` reads it.
+
+    `origin` is where its producer put it (a public topic), `at` where apply read it (the internal topic; the
+    same as `origin` with `MERGELINE_REQUESTS_KEYED`). `key`, `value` and `headers` are the producer's, byte for
+    byte, without the router's headers.
+    """
+
+    origin: Coordinate
+    at: Coordinate
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to publish."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterReason:
+    """Why a message is a dead letter; `text` holds nothing of the message's content but known field names."""
+
+    code: DeadLetterCode
+    text: str
+    org_id: int = 0
+    """The org the message names, 0 where it names none."""
+
+
+def dead_letter(message: Message, code: str, text: str, topic_prefix: str) -> Outgoing:
+    """The message, byte for byte, with headers that say where it came from and what was wrong (SPEC section 3)."""
+    origin = message.origin
+    said: tuple[Header, ...] = (
+        ("kafka_dlt-original-topic", f"{topic_prefix}{origin.topic}".encode()),
+        ("kafka_dlt-original-partition", b"%d" % origin.partition),
+        ("kafka_dlt-original-offset", b"%d" % origin.offset),
+        ("kafka_dlt-original-timestamp", b"%d" % message.timestamp_ms),
+        ("kafka_dlt-exception-fqcn", f"mergeline.{code}".encode()),
+        ("kafka_dlt-exception-message", f"{code}: {text}".encode()),
+    )
+    return Outgoing(dead_letter_topic(origin.topic), message.key, message.value, message.headers + said)

@@ -1,0 +1,10 @@
+"""The one error of the embedded services.
+
+In: a sentence for the person who started them. Out: ``EmbeddedError``. It never wraps an error of the worker.
+"""
+
+from __future__ import annotations
+
+
+class EmbeddedError(Exception):
+    """A server could not be fetched, started or stopped; the message says which, and what its log said last."""
