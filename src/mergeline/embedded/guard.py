@@ -65,7 +65,7 @@ class Guard:
         lifeline, inherited = os.pipe()
         try:
             with open(self.order["log"], "ab") as log:  # noqa: PTH123 - pathlib is slow to import
-                self.child = subprocess.Popen(
+                self.child = subprocess.Popen(  # noqa: S603 - our own commands
                     self.steps[self.step],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -73,7 +73,7 @@ class Guard:
                     cwd=self.order["cwd"],
                     env=self.order["env"],
                     pass_fds=(inherited,),
-                    preexec_fn=self._die_with_guard,
+                    preexec_fn=self._die_with_guard,  # noqa: PLW1509 - the guard has one thread
                     user=account and account.pw_uid,
                     group=account and account.pw_gid,
                     extra_groups=account and [],
@@ -136,19 +136,22 @@ class Guard:
         """Carries out one line from our Python."""
         if "signal" in order:
             self.steps = self.steps[: self.step + 1]
-            if self.child:
-                self.child.send_signal(order["signal"])
+            self.signal(order["signal"])
         else:
             self.order, self.steps, self.step = order, order["steps"], 0
             self.launch()
+
+    def signal(self, number: int) -> None:
+        """Signals the child. Only ``reap`` waits for it, so until then its process id is nobody else's."""
+        if self.child:
+            os.kill(self.child.pid, number)
 
     def finish(self) -> None:
         """Ends the child, kindly and then not, and removes the temporary folder."""
         self.steps = []
         for number in (self.last_signal, signal.SIGKILL):
             deadline = time.monotonic() + END_TIMEOUT_S
-            if self.child:
-                self.child.send_signal(number)
+            self.signal(number)
             while self.child and time.monotonic() < deadline:
                 time.sleep(ORPHANS_POLL_S)
                 self.reap()
@@ -194,8 +197,9 @@ def serve(guard: Guard) -> None:
 
 def main(last_signal: str, parent_dir: str = "", prefix: str = "") -> None:
     """Guards one server; the arguments name its last signal and, where one is wanted, the temporary folder."""
-    # A write to a log or pipe that is gone must not end us before the server is ended.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # Only the end of our Python ends the guard. Handlers, since what is ignored the server would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, lambda *_: None)
     guard = Guard(int(last_signal), parent_dir or None, prefix or None)
     try:
         say(folder=guard.folder)

@@ -35,8 +35,9 @@ class Guarded:
         self._lock = RLock()
         self._unread = b""
         self._state: dict[str, Any] = {"state": "idle"}
+        self._last_step = 0
         # A session of its own: Ctrl-C reaches our Python only, which then stops its servers in order.
-        self._guard = subprocess.Popen(
+        self._guard = subprocess.Popen(  # noqa: S603 - our own command
             [
                 sys.executable,
                 "-I",
@@ -118,7 +119,8 @@ class Guarded:
         if not self._guard.stdin:
             raise EmbeddedError("the process that guards the embedded servers is gone")
         try:
-            os.write(self._guard.stdin.fileno(), json.dumps(order).encode() + b"\n")
+            self._guard.stdin.write(json.dumps(order).encode() + b"\n")
+            self._guard.stdin.flush()
         except (OSError, ValueError) as error:
             raise EmbeddedError("the process that guards the embedded servers is gone") from error
 

@@ -1,0 +1,34 @@
+"""Both services in the foreground, for a terminal next to this one.
+
+In: ``--data-dir`` to keep the data. Out: two lines to evaluate in another shell, then nothing until Ctrl-C or SIGTERM.
+It never detaches.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import click
+
+from mergeline.embedded.errors import EmbeddedError
+from mergeline.embedded.services import Services
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the data in this folder.")
+def main(data_dir: Path | None) -> None:
+    """Start Kafka and PostgreSQL and wait for Ctrl-C."""
+    stop_signals = {signal.SIGINT, signal.SIGTERM}
+    try:
+        with Services(data_dir, notice=lambda line: click.echo(line, err=True)) as services:
+            signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+            click.echo(f"export MERGELINE_DATABASE_URL={services.database_url}")
+            click.echo(f"export MERGELINE_KAFKA_BOOTSTRAP_SERVERS={services.bootstrap_servers}")
+            signal.sigwait(stop_signals)
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A real PostgreSQL.
+
+In: a folder or none. Out: ``database_url``. It listens on the loopback address only, and asks for a password that is
+made for its folder, since its superuser can run programs and a machine may have other users. It never runs as root:
+started by root, it runs as ``nobody``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+from typing import TYPE_CHECKING, ClassVar
+
+from mergeline.embedded import packages
+from mergeline.embedded.errors import EmbeddedError
+from mergeline.embedded.ports import HOST, free_ports, postgres_answers
+from mergeline.embedded.server import Server, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_CONNECTIONS = 200
+MAX_LOCKS_PER_TRANSACTION = 256
+PASSWORD_BYTES = 16
+
+_UNPRIVILEGED = "nobody"
+_SUPERUSER = "postgres"
+
+
+class Postgres(Server):
+    """One PostgreSQL server."""
+
+    name: ClassVar[str] = "PostgreSQL"
+    last_signal_kept: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+    last_signal_temporary: ClassVar[signal.Signals] = signal.SIGQUIT  # "immediate"; SIGKILL would leave shared memory
+
+    def __init__(self, *, data_dir: Path | None = None, notice: Callable[[str], None] = quiet) -> None:
+        super().__init__(data_dir=data_dir, notice=notice)
+        (self._port,) = free_ports(1)
+
+    @property
+    def database_url(self) -> str:
+        """The superuser's way into the database ``postgres``; the same after ``kill`` and ``start``."""
+        password = self._password_file.read_text(encoding="ascii").strip()
+        return f"postgresql://{_SUPERUSER}:{password}@{HOST}:{self._port}/postgres"
+
+    @property
+    def _password_file(self) -> Path:
+        return self.folder / "password"
+
+    def _fetch(self) -> None:
+        self._home = packages.postgres_home()
+
+    def _user(self) -> str | None:
+        return _UNPRIVILEGED if os.geteuid() == 0 else None
+
+    def _steps(self, folder: Path) -> list[list[str]]:
+        data = folder / "data"
+        home = self._reachable_home(folder)
+        steps = []
+        if not (data / "PG_VERSION").exists():
+            shutil.rmtree(data, ignore_errors=True)
+            data.mkdir(mode=0o700)
+            self._write_password()
+            initdb = [str(home / "bin" / "initdb"), "-D", str(data), "-U", _SUPERUSER, "--no-locale", "--encoding=UTF8"]
+            # The password is long and random: thousands of rounds would only slow every connection down.
+            auth = ["--auth=scram-sha-256", f"--pwfile={self._password_file}", "--set=scram_iterations=1"]
+            steps.append([*initdb, *auth, "--no-sync", "--no-instructions"])
+        if user := self._user():
+            account = pwd.getpwnam(user)
+            for path in (data, self._password_file):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        settings = [word for name, value in self._settings().items() for word in ("-c", f"{name}={value}")]
+        return [*steps, [str(home / "bin" / "postgres"), "-D", str(data), *settings]]
+
+    def _settings(self) -> dict[str, str]:
+        # What goes with its process needs no protection from a power cut; what is kept does.
+        durable = "on" if self.data_dir else "off"
+        return {
+            "listen_addresses": HOST,
+            "port": str(self._port),
+            "unix_socket_directories": "",
+            "max_connections": str(MAX_CONNECTIONS),
+            "max_locks_per_transaction": str(MAX_LOCKS_PER_TRANSACTION),
+            "dynamic_shared_memory_type": "mmap",  # in the folder, so that it goes with it after SIGKILL too
+            "fsync": durable,
+            "full_page_writes": durable,
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+
+    def _write_password(self) -> None:
+        self._password_file.unlink(missing_ok=True)
+        self._password_file.touch(mode=0o600)
+        self._password_file.write_text(secrets.token_hex(PASSWORD_BYTES), encoding="ascii")
+
+    def _reachable_home(self, folder: Path) -> Path:
+        """The programs; a copy of them where root's own folders keep the unprivileged user out."""
+        home = self._home
+        if not self._user():
+            return home
+        folder.chmod(folder.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
+        if not _open_to_all(folder):
+            raise EmbeddedError(
+                f"started by root, PostgreSQL runs as the user {_UNPRIVILEGED}, who may not enter {folder}: "
+                "give another folder, or another user than root"
+            )
+        if _open_to_all(home):
+            return home
+        copy = folder / "programs" / home.parent.name / home.name
+        if not copy.exists():
+            libraries = f"{home.parent.name}.libs"  # next to the package, found from there by a relative path
+            shutil.copytree(home.parent.parent / libraries, folder / "programs" / libraries, dirs_exist_ok=True)
+            shutil.copytree(home, copy, ignore=shutil.ignore_patterns("include"))
+        return copy
+
+    def _answers(self) -> bool:
+        return postgres_answers(self._port)
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
