@@ -1,0 +1,16 @@
+"""What can go wrong around the work itself, as exceptions whose text is one line for the person who reads it.
+
+In: a sentence. Out: an exception. Never: a secret, personal data, or a way of a request to end (those are answers,
+not exceptions).
+
+    MergelineError
+    └── SetupError      a setting, an address, a missing topic or migration: somebody must act; exit status 2
+"""
+
+
+class MergelineError(Exception):
+    """Base of all errors of ours that leave their module."""
+
+
+class SetupError(MergelineError):
+    """The surroundings are not as they must be. The text names the setting or the part, and what to do."""
