@@ -1,0 +1,122 @@
+"""How a client of ours speaks to Kafka: where, as whom, over what.
+
+In: the settings; an aiokafka client that was not started. Out: its keyword arguments; the client, started, for the
+length of a block. Never: a traceback of aiokafka where a setting is wrong or no broker answers; that is a `SetupError`
+which names the settings.
+"""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+
+from mergeline.errors import SetupError
+from mergeline.settings import Settings, variable
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """The keyword arguments that all aiokafka clients share."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if "SSL" in settings.kafka_security_protocol:
+        options["ssl_context"] = _ssl_context(settings)
+    if "SASL" in settings.kafka_security_protocol and settings.kafka_sasl_password is not None:
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password.get_secret_value(),
+        }
+    return options
+
+
+class Client(Protocol):
+    """What producers, consumers and admin clients of aiokafka have in common."""
+
+    async def start(self) -> None:
+        """Find the brokers."""
+
+
+_Client = TypeVar("_Client", bound=Client)
+
+
+@asynccontextmanager
+async def started(client: _Client, settings: Settings) -> AsyncIterator[_Client]:
+    """The client while it is connected; stopped afterwards.
+
+    Raises:
+        SetupError: if no broker lets us in. One attempt, bounded by the client's own time-outs.
+    """
+    stop = getattr(client, "stop", None) or getattr(client, "close")  # noqa: B009 - not in the protocol
+    last_word = _LastWord()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(last_word)
+    try:
+        try:
+            await client.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise SetupError(unreachable(settings, last_word.text or str(error))) from None
+        finally:
+            logger.removeHandler(last_word)
+        yield client
+    finally:
+        await stop()
+
+
+def unreachable(settings: Settings, reason: str) -> str:
+    """One line for whoever finds that no broker lets us in."""
+    servers, protocol = settings.kafka_bootstrap_servers, settings.kafka_security_protocol
+    names = [variable("kafka_bootstrap_servers"), variable("kafka_security_protocol")]
+    if "SASL" in protocol:
+        names.append(variable("kafka_sasl") + "_*")
+    if "SSL" in protocol:
+        names.append(variable("kafka_ssl") + "_*")
+    reason = " ".join(reason.split()) or "no answer"
+    return f"Kafka at {servers} ({protocol}) cannot be reached: {reason}. Start it, or correct {', '.join(names)}."
+
+
+def refused(settings: Settings, error: BaseException) -> str:
+    """One line for an error of Kafka after we were let in."""
+    if isinstance(error, KafkaConnectionError | NodeNotReadyError | OSError | TimeoutError):
+        return unreachable(settings, str(error))
+    return f"Kafka at {settings.kafka_bootstrap_servers} refuses: {' '.join(str(error).split())}."
+
+
+class _LastWord(logging.Handler):
+    """aiokafka logs why a broker refused, and then raises an error that does not say it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple) and record.args and isinstance(record.args[-1], BaseException):
+            self.text = str(record.args[-1])
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    cafile, certfile, keyfile = (settings.kafka_ssl_cafile, settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    try:
+        context = ssl.create_default_context(cafile=cafile)
+    except OSError as error:
+        raise SetupError(_unusable("kafka_ssl_cafile", cafile, error)) from None
+    if certfile is not None:
+        secret = settings.kafka_ssl_password
+        password = secret.get_secret_value() if secret is not None else ""
+        try:
+            # A function, so that OpenSSL never asks on the terminal.
+            context.load_cert_chain(certfile, keyfile, lambda: password)
+        except OSError as error:
+            fields = "kafka_ssl_certfile", certfile if keyfile is None else f"{certfile} (key: {keyfile})"
+            raise SetupError(_unusable(*fields, error)) from None
+    return context
+
+
+def _unusable(field: str, file: Path | str | None, error: OSError) -> str:
+    reason = "it is no PEM file, or its password is wrong" if isinstance(error, ssl.SSLError) else error.strerror
+    return f"{variable(field)} names {file}, which cannot be used: {reason}. Correct it, or leave it out."
