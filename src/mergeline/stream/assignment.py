@@ -1,0 +1,141 @@
+"""The pipelines of the partitions that the group has given us, from one rebalance to the next.
+
+In: Faust's signals and fetched batches. Out: open pipelines, or closed ones. Never: a batch in a pipeline of
+another generation, or a pipeline open before its partitions were acquired.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import faust
+import structlog
+from aiokafka import TopicPartition
+
+from mergeline.settings import Settings
+from mergeline.stream.pipeline import Pipeline, Stage
+from mergeline.stream.publisher import PublishFailed
+
+REVOKE_GRACE_S: Final = 5.0
+"""How long a rebalance waits for batches under way."""
+OPEN_RETRY_S: Final = 0.3
+log = structlog.get_logger(__name__)
+
+
+class Assignment:
+    """One pipeline a stage over all of its assigned partitions.
+
+    Args:
+        app: the Faust app.
+        stages: each stage with the full names of the topics it reads.
+        settings: batch bounds and time-outs.
+        fail: ends the process.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        stages: Collection[tuple[Stage, frozenset[str]]],
+        settings: Settings,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._app, self._stages, self._settings, self._fail = app, stages, settings, fail
+        self._pipelines: dict[TopicPartition, Pipeline] = {}
+        self._generation: int | None = None
+        self._changing = asyncio.Lock()
+        self.room = asyncio.Event()
+
+    # ------------------------------------------------------------ what the consumer and the agents see
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions whose pipelines are open."""
+        return list(self._pipelines)
+
+    def has_room(self, partition: TopicPartition) -> bool:
+        """Whether a fetch of the partition would be taken."""
+        pipeline = self._pipelines.get(partition)
+        return pipeline is not None and pipeline.has_room()
+
+    def put(self, message: Any) -> None:
+        """Hand a fetched batch to its pipeline; drop it where that is of another generation (it is read again)."""
+        pipeline = self._pipelines.get(message.tp)
+        if pipeline is not None and message.generation_id == self._generation:
+            pipeline.put(message.value)
+
+    # ------------------------------------------------------------ what a rebalance does
+
+    async def open(self) -> None:
+        """Acquire what is assigned now, seek there, and open; a newer rebalance ends the attempt."""
+        async with self._changing:
+            await self._close(REVOKE_GRACE_S)
+            generation = self._app.consumer_generation_id
+            assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
+            opened: dict[TopicPartition, Pipeline] = {}
+            positions: dict[TopicPartition, int] = {}
+            try:
+                for stage, topics in self._stages:
+                    mine = sorted(partition for partition in assigned if partition.topic in topics)
+                    if mine:
+                        pipeline = self._pipeline(stage, mine, generation)
+                        opened |= dict.fromkeys(mine, pipeline)
+                        positions |= await self._acquired(pipeline, generation)
+                if positions:
+                    await self._app.consumer.seek_wait(positions)
+            except PublishFailed:
+                await _close_all(opened, 0.0)
+                log.info("assignment.superseded", generation=generation)
+                return
+            except BaseException as error:  # noqa: BLE001 (the process ends with it)
+                self._fail(error)
+                return
+            if generation != self._app.consumer_generation_id:
+                await _close_all(opened, 0.0)
+                return
+            self._generation, self._pipelines = generation, opened
+            self.room.set()
+            log.info("assignment.opened", generation=generation, partitions=len(opened))
+
+    async def close(self, grace_s: float = REVOKE_GRACE_S) -> None:
+        """Finish what is under way for at most `grace_s` and let the partitions go."""
+        async with self._changing:
+            await self._close(grace_s)
+
+    async def _close(self, grace_s: float) -> None:
+        pipelines, self._pipelines, self._generation = self._pipelines, {}, None
+        if pipelines:
+            await _close_all(pipelines, grace_s)
+            log.info("assignment.closed", partitions=len(pipelines))
+
+    def _pipeline(self, stage: Stage, partitions: list[TopicPartition], generation: int) -> Pipeline:
+        return Pipeline(
+            stage,
+            partitions,
+            batch_max=self._settings.batch_max,
+            batch_wait_ms=self._settings.batch_wait_ms,
+            still_ours=lambda: generation == self._app.consumer_generation_id,
+            got_room=self.room.set,
+            fail=self._fail,
+        )
+
+    async def _acquired(self, pipeline: Pipeline, generation: int) -> dict[TopicPartition, int]:
+        """Open the pipeline, again and again while brokers or database are away, for `start_timeout_ms`.
+
+        Raises:
+            PublishFailed: the group went on without us.
+            TimeoutError: it took too long.
+        """
+        async with asyncio.timeout(self._settings.start_timeout_ms / 1000):
+            while True:
+                try:
+                    return await pipeline.open()
+                except PublishFailed as error:
+                    await pipeline.stage.release()
+                    if generation != self._app.consumer_generation_id:
+                        raise
+                    log.warning("acquire.failed", stage=pipeline.stage.name, error=str(error))
+                    await asyncio.sleep(OPEN_RETRY_S)
+
+
+async def _close_all(pipelines: dict[TopicPartition, Pipeline], grace_s: float) -> None:
+    await asyncio.gather(*(pipeline.close(grace_s) for pipeline in set(pipelines.values())))

@@ -1,0 +1,125 @@
+"""Faust's consumer, made to hand over whole batches and to read committed records only.
+
+In: what the group's partitions hold. Out: one Faust message a fetched partition, its value the list of records.
+Never: an offset committed, an exception out of the fetch loop, or a fetch for a partition without room.
+
+Rests on internals of faust-streaming 0.15.3 and aiokafka 0.14.0 (pinned): Faust reads uncommitted records and
+hands over one record at a time otherwise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.types.tuples import TP
+
+ROOM_WAIT_S: Final = 0.5
+"""How long a fetch waits for room before it looks at the partitions again."""
+SHORT_FETCH_S: Final = 0.005
+"""A fetch for some of the partitions only, so that the others are not starved when they get room."""
+FETCH_MAX_WAIT_MS: Final = 100
+PREFETCH_BACKOFF_S: Final = 0.002
+"""aiokafka waits 0.1 s between prefetches and has no setting; at 2 ms p99 fell from 135 to 34 ms."""
+PARTITION_FETCH_BYTES_MAX: Final = 1 << 20
+
+
+class BatchSchema(faust.Schema):
+    """No codec: the value is the list of records."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        """No key: each record of the batch has its own."""
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        """The records as they were fetched."""
+        return message.value
+
+
+class ReadCommittedThread(AIOKafkaConsumerThread):
+    """The consumer's thread, with our isolation level and back-offs."""
+
+    client_options: dict[str, Any]
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            **self.client_options,
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            isolation_level="read_committed",
+        )
+
+    async def on_start(self) -> None:
+        """Start the client, then shorten the back-off that it has no setting for."""
+        await super().on_start()
+        self._consumer._fetcher._prefetch_backoff = PREFETCH_BACKOFF_S  # noqa: SLF001
+
+
+def batch_consumer(
+    client_options: dict[str, Any], has_room: Callable[[TP], bool], room: asyncio.Event
+) -> type[Consumer]:
+    """A consumer class for `app.transport.Consumer`.
+
+    Args:
+        client_options: brokers and security, as aiokafka's clients take them.
+        has_room: whether a partition's pipeline takes more; the one place of back-pressure.
+        room: set when a pipeline got room.
+    """
+
+    class Thread(ReadCommittedThread):
+        pass
+
+    Thread.client_options = client_options
+
+    class BatchConsumer(Consumer):
+        """Fetches what has room, and yields each partition's records as one message."""
+
+        def _new_consumer_thread(self) -> Any:
+            return Thread(self, loop=self.loop, beacon=self.beacon)
+
+        def verify_event_path(self, now: float, tp: TP) -> None:
+            """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
+
+        async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's name)
+            if not self.flow_active:
+                await self.wait(self.can_resume_flow)
+            assigned = self._get_active_partitions()
+            active = {tp for tp in assigned if has_room(tp)}
+            if not active:  # aiokafka reads an empty set as "all": never pass it
+                await _wait(room)
+                return
+            generation = self.app.consumer_generation_id
+            wait_s = timeout if len(active) == len(assigned) else SHORT_FETCH_S
+            records = await self._getmany(active_partitions=active, timeout=wait_s)
+            for tp, batch in records.items():
+                if self.should_stop or not self.flow_active or generation != self.app.consumer_generation_id:
+                    return  # dropped: every resume seeks to the committed offsets again
+                message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
+                message.value = batch
+                yield message.tp, message
+
+    return BatchConsumer
+
+
+async def _wait(room: asyncio.Event) -> None:
+    room.clear()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(room.wait(), ROOM_WAIT_S)

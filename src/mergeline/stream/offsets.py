@@ -1,0 +1,93 @@
+"""The group's offsets, read and committed through the consumer's own connection.
+
+In: partitions. Out: where to go on. Never: an offset of a transaction that may still be open (fence first), or a
+position that skips records that nobody read.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import faust
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from mergeline.errors import SetupError
+from mergeline.stream.publisher import PublishFailed
+
+CALL_TIMEOUT_S: Final = 20.0
+
+
+class Offsets:
+    """Calls into the consumer's thread, each bounded."""
+
+    def __init__(self, app: faust.App) -> None:
+        self._app = app
+
+    async def positions(
+        self, partitions: Sequence[TopicPartition], floor: Mapping[TopicPartition, int] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Where to go on: the committed offset, or the log's start, or `floor` where that is higher.
+
+        Raises:
+            PublishFailed: if the broker does not answer in time.
+            SetupError: if records went from the log unread, or `floor` is beyond the log's end.
+        """
+        consumer = self._consumer()
+        try:
+            committed = await self._call(consumer._coordinator.fetch_committed_offsets, list(partitions))  # noqa: SLF001
+            starts = await self._call(consumer.beginning_offsets, list(partitions))
+            ends = await self._call(consumer.end_offsets, list(partitions))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise PublishFailed(type(error).__name__) from error
+        found = {}
+        for partition in partitions:
+            known = committed.get(partition)
+            offset = known.offset if known is not None and known.offset >= 0 else None
+            least = (floor or {}).get(partition, 0)
+            found[partition] = position(partition, offset, starts[partition], ends[partition], least)
+        return found
+
+    async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Commit as a member of the group: refused by the broker once the group went on without us.
+
+        Raises:
+            PublishFailed: if that did not work; whether it took effect is unknown.
+        """
+        try:
+            await self._call(self._consumer().commit, dict(ends))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise PublishFailed(type(error).__name__) from error
+
+    async def lags(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Of each partition, what was fetched last and the last stable offset."""
+        consumer = self._consumer()
+        ends = await self._call(consumer.end_offsets, list(partitions))
+        return {partition: (await self._call(consumer.position, partition), ends[partition]) for partition in partitions}
+
+    def _consumer(self) -> Any:
+        return self._app.consumer._thread._ensure_consumer()  # noqa: SLF001
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        thread = self._app.consumer._thread  # noqa: SLF001
+        return await asyncio.wait_for(thread.call_thread(function, *arguments), CALL_TIMEOUT_S)
+
+
+def position(partition: TopicPartition, committed: int | None, start: int, end: int, floor: int) -> int:
+    """Where one partition goes on.
+
+    Raises:
+        SetupError: where going on would skip records, or publish what the log no longer knows.
+    """
+    name = f"{partition.topic}, partition {partition.partition}"
+    if committed is not None and committed < start:
+        raise SetupError(
+            f"Records of {name} expired before they were read: committed {committed}, the log starts at {start}. "
+            "Raise the topic's retention; to go on without them, set the group's offsets to the start."
+        )
+    if max(floor, committed or 0) > end:
+        raise SetupError(
+            f"The log of {name} ends at {end}, but {max(floor, committed or 0)} was published: the topic was "
+            "made anew. Use another MERGELINE_TOPIC_PREFIX and MERGELINE_GROUP_ID, or restore the topic."
+        )
+    return max(committed if committed is not None else start, floor)

@@ -1,0 +1,63 @@
+"""Where a routed message came from: headers that the router writes and `apply` reads back.
+
+In: a fetched record. Out: the record to route, or the `Message` it stands for. Never: a look at the value, or
+trust in a header that the router did not write: its two stand first and are counted, so that what a producer names
+alike behind them is the producer's own.
+"""
+
+from typing import Any, Final, NamedTuple, Protocol
+
+from mergeline.domain.messages import Coordinate, Header, Message, Outgoing
+from mergeline.domain.vocabulary import Topic
+
+ORIGIN: Final = "mergeline-origin"
+"""`topic/partition/offset/timestamp_ms/keyed`; keyed is 1 where the producer's key follows in `ORIGIN_KEY`."""
+ORIGIN_KEY: Final = "mergeline-origin-key"
+
+
+class Place(NamedTuple):
+    """A partition by the topic's name without prefix."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A record as aiokafka hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+def place_of(record: Record, topic_prefix: str) -> Place:
+    """The record's partition."""
+    return Place(record.topic.removeprefix(topic_prefix), record.partition)
+
+
+def routed(record: Record, key: bytes, topic_prefix: str) -> Outgoing:
+    """The record for the internal topic: value and headers byte for byte, behind the headers of its origin."""
+    place = place_of(record, topic_prefix)
+    keyed = record.key is not None
+    origin = f"{place.topic}/{place.partition}/{record.offset}/{record.timestamp}/{keyed:d}"
+    added: tuple[Header, ...] = ((ORIGIN, origin.encode()),)
+    if keyed:
+        added += ((ORIGIN_KEY, record.key),)
+    return Outgoing(Topic.COMMANDS_BY_CUSTOMER, key, record.value, (*added, *record.headers))
+
+
+def message_of(record: Record, topic_prefix: str) -> Message:
+    """The message a record stands for: a routed one by its origin, any other as it is."""
+    place = place_of(record, topic_prefix)
+    at = Coordinate(place.topic, place.partition, record.offset)
+    headers = tuple(record.headers)
+    if place.topic == Topic.COMMANDS_BY_CUSTOMER and headers and headers[0][0] == ORIGIN:
+        topic, partition, offset, timestamp_ms, keyed = (headers[0][1] or b"").decode().split("/")
+        origin = Coordinate(topic, int(partition), int(offset))
+        key = headers[1][1] if keyed == "1" else None
+        return Message(origin, at, int(timestamp_ms), key, record.value, headers[1 + int(keyed) :])
+    return Message(at, at, record.timestamp, record.key, record.value, headers)

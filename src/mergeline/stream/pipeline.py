@@ -1,0 +1,225 @@
+"""One pipeline: gather a batch, process it, publish it while the next one is processed.
+
+In: fetched records of the assigned partitions. Out: published batches with their offsets, in order. Never: a
+record below the acquired positions published again, an offset that goes back, or an exception that ends silently:
+what it cannot mend ends the process, which starts again and replays.
+
+       put -> pending -> gather -> stage.process -> (one waits) -> cut at the positions -> stage.publish
+                                                                        ^                      | PublishFailed
+                                                                        +---- stage.acquire ---+
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from aiokafka import TopicPartition
+
+from mergeline.domain.messages import Outgoing
+from mergeline.metrics import BATCH_MESSAGES, PUBLISH_FAILURES, STEP_SECONDS
+from mergeline.stream.origin import Record
+from mergeline.stream.publisher import PublishFailed
+
+REACQUIRE_WAIT_S: Final = 0.3
+log = structlog.get_logger(__name__)
+
+
+class Lost(Exception):
+    """The partitions are no longer ours: go quiet, publish nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A processed record and what is to be published for it."""
+
+    record: Record
+    outgoing: tuple[Outgoing, ...]
+
+    @property
+    def partition(self) -> TopicPartition:
+        """Where the record was read."""
+        return TopicPartition(self.record.topic, self.record.partition)
+
+
+class Stage(Protocol):
+    """What a pipeline does with a batch."""
+
+    name: str
+
+    async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Take the partitions over and say where they go on; PublishFailed is tried again."""
+
+    async def process(self, records: Sequence[Record]) -> list[Work]:
+        """One work a record, in order; an exception ends the process."""
+
+    async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
+        """Publish for good, or PublishFailed."""
+
+    async def release(self) -> None:
+        """Give up what `acquire` took; may be called twice."""
+
+
+class Pipeline:
+    """The batches of one stage during one assignment."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        partitions: Sequence[TopicPartition],
+        *,
+        batch_max: int,
+        batch_wait_ms: int,
+        still_ours: Callable[[], bool],
+        got_room: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.stage, self.partitions = stage, list(partitions)
+        self._batch_max, self._batch_wait_s = batch_max, batch_wait_ms / 1000
+        self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
+        self._pending: deque[list[Record]] = deque()
+        self._arrived = asyncio.Event()
+        self._processed: asyncio.Queue[list[Work]] = asyncio.Queue(maxsize=1)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._held = 0
+        self._read: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    # ------------------------------------------------------------ what the consumer sees
+
+    async def open(self) -> dict[TopicPartition, int]:
+        """Acquire the partitions and start; where each of them goes on.
+
+        Raises:
+            PublishFailed: if they could not be acquired.
+        """
+        self._positions = await self.stage.acquire(self.partitions)
+        self._read = dict(self._positions)
+        self._tasks = [
+            asyncio.create_task(self._guard(self._process_all), name=f"{self.stage.name}-process"),
+            asyncio.create_task(self._guard(self._publish_all), name=f"{self.stage.name}-publish"),
+        ]
+        return dict(self._positions)
+
+    def has_room(self) -> bool:
+        """Whether a fetch may bring more: two batches at most are held."""
+        return not self._closing and self._held < 2 * self._batch_max
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Take the records of one fetch of one partition; those below the positions were published before."""
+        first = records[0]
+        partition = TopicPartition(first.topic, first.partition)
+        fresh = [record for record in records if record.offset >= self._read[partition]]
+        if not fresh or self._closing:
+            return
+        self._read[partition] = fresh[-1].offset + 1
+        self._pending.append(fresh)
+        self._held += len(fresh)
+        self._idle.clear()
+        self._arrived.set()
+
+    async def close(self, grace_s: float) -> None:
+        """Finish what is under way for at most `grace_s`, then give everything up."""
+        self._closing = True
+        self._held -= sum(len(records) for records in self._pending)
+        self._pending.clear()
+        self._done(0)
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            log.warning("pipeline.abandoned", stage=self.stage.name, records=self._held)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.stage.release()
+
+    # ------------------------------------------------------------ the way of a batch
+
+    async def _process_all(self) -> None:
+        while True:
+            records = await self._gather()
+            BATCH_MESSAGES.labels(self.stage.name).observe(len(records))
+            with STEP_SECONDS.labels(self.stage.name, "process").time():
+                works = await self.stage.process(records)
+            await self._processed.put(works)
+
+    async def _gather(self) -> list[Record]:
+        """What has gathered, at most `batch_max`; waits a little for more only where a batch is under way anyway."""
+        batch: list[Record] = []
+        while not batch:
+            while not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+            waiting = sum(len(records) for records in self._pending)
+            if waiting < self._batch_max and self._held > waiting and self._batch_wait_s:
+                await asyncio.sleep(self._batch_wait_s)
+            while self._pending and len(batch) < self._batch_max:
+                records = self._pending.popleft()
+                space = self._batch_max - len(batch)
+                batch += records[:space]
+                if records[space:]:
+                    self._pending.appendleft(records[space:])
+        return batch
+
+    async def _publish_all(self) -> None:
+        while True:
+            works = await self._processed.get()
+            await self._publish(works)
+            self._done(len(works))
+
+    async def _publish(self, works: list[Work]) -> None:
+        while True:
+            works = [work for work in works if work.record.offset >= self._positions[work.partition]]
+            if not works:
+                return
+            ends = {work.partition: work.record.offset + 1 for work in works}
+            try:
+                with STEP_SECONDS.labels(self.stage.name, "publish").time():
+                    await self.stage.publish([record for work in works for record in work.outgoing], ends)
+            except PublishFailed as error:
+                PUBLISH_FAILURES.labels(self.stage.name).inc()
+                log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(works))
+                await self._reacquire()
+            else:
+                self._positions.update(ends)
+                return
+
+    async def _reacquire(self) -> None:
+        """Acquire again until it works or the partitions are lost; positions never go back."""
+        while True:
+            await self.stage.release()
+            if self._closing or not self._still_ours():
+                raise Lost
+            try:
+                acquired = await self.stage.acquire(self.partitions)
+            except PublishFailed as error:
+                log.warning("acquire.failed", stage=self.stage.name, error=str(error))
+                await asyncio.sleep(REACQUIRE_WAIT_S)
+                continue
+            for partition, offset in acquired.items():
+                self._positions[partition] = max(offset, self._positions[partition])
+            return
+
+    def _done(self, records: int) -> None:
+        self._held -= records
+        if self._held <= 0:
+            self._idle.set()
+        self._got_room()
+
+    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Ends the process with whatever the loop ends with, but for a loss, which the next assignment mends."""
+        try:
+            await loop()
+        except Lost:
+            log.warning("pipeline.lost", stage=self.stage.name)
+            self._closing = True
+            self._idle.set()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 (the process ends with it)
+            self._fail(error)

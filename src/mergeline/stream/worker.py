@@ -1,0 +1,134 @@
+"""The worker as a Faust app: agents, hooks and boot order.
+
+In: settings and an open `Store`. Out: a Faust app that runs until it is stopped or fails. Never: anything at
+import, a topic created, an offset that Faust commits, or a web server of Faust's.
+
+The hooks that correctness rests on (faust-streaming 0.15.3): `on_rebalance_complete` is awaited outside the
+JoinGroup callback, directly before the flow resumes; `on_partitions_revoked` before JoinGroup goes out;
+`on_before_shutdown` before the group is left.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+from faust.app.base import BootStrategy
+
+from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
+from mergeline.settings import Settings
+from mergeline.store import Store
+from mergeline.stream.apply import ApplyStage
+from mergeline.stream.assignment import Assignment
+from mergeline.stream.consumer import BatchSchema, batch_consumer
+from mergeline.stream.offsets import Offsets
+from mergeline.stream.pipeline import Stage
+from mergeline.stream.producers import Producers
+from mergeline.stream.route import RouteStage
+from mergeline.stream.watchdog import Watchdog
+
+HEARTBEATS_A_SESSION: Final = 3
+REBALANCE_TIMEOUT_S: Final = 20.0
+REQUEST_TIMEOUT_S: Final = 30.0
+NO_POLL_LIMIT_S: Final = 600_000.0
+"""Faust's own 1000 s throw an idle or a blocked worker out for good (faust-streaming #138); the watchdog judges."""
+STREAM_BUFFER: Final = 32
+
+
+class Worker:
+    """Everything of one process that the stream needs, constructed once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client_options: Mapping[str, Any],
+        store: Store,
+        *,
+        folder: Path,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.settings = settings
+        self.app = _faust_app(settings, folder)
+        producers, offsets = Producers(settings, client_options), Offsets(self.app)
+        apply = ApplyStage(settings, store, producers, offsets)
+        stages = _stages(settings, apply, RouteStage(producers, offsets, settings.topic_prefix))
+        self.assignment = Assignment(self.app, stages, settings, fail)
+        self.app.transport.Consumer = batch_consumer(
+            dict(client_options), self.assignment.has_room, self.assignment.room
+        )
+        for stage, topics in stages:
+            self._agent(stage.name, sorted(topics))
+        self._hooks()
+        watchdog = Watchdog(
+            lambda: offsets.lags(self.assignment.partitions), fail, settings.progress_timeout_ms
+        )
+        self._boot(watchdog)
+
+    def _agent(self, name: str, topics: list[str]) -> None:
+        # acks=False: Faust acknowledges in a `finally`, also what failed; our offsets are not Faust's to commit.
+        topic = self.app.topic(*topics, schema=BatchSchema(), acks=False)
+
+        async def take(stream: AsyncIterable[Any]) -> None:
+            async for event in stream.events():  # type: ignore[attr-defined]
+                self.assignment.put(event.message)
+
+        self.app.agent(topic, name=name)(take)
+
+    def _hooks(self) -> None:
+        async def ready(app: Any, **_: Any) -> None:
+            await self.assignment.open()
+
+        async def revoked(app: Any, revoked: Any = None, **_: Any) -> None:
+            await self.assignment.close()
+
+        async def leaving(app: Any, **_: Any) -> None:
+            await self.assignment.close(self.settings.shutdown_timeout_ms / 2000)
+
+        # Faust keeps weak references to receivers, and these are local.
+        self._receivers = (ready, revoked, leaving)
+        self.app.on_rebalance_complete.connect(ready, weak=False)
+        self.app.on_partitions_revoked.connect(revoked, weak=False)
+        self.app.on_before_shutdown.connect(leaving, weak=False)
+
+    def _boot(self, watchdog: Watchdog) -> None:
+        class Watch(faust.Service):
+            @faust.Service.task
+            async def _watch(self) -> None:
+                await watchdog.run()
+
+        class Boot(BootStrategy):  # type: ignore[misc]
+            def server(self) -> Any:
+                return [Watch(loop=self.app.loop, beacon=self.app.beacon), *super().server()]
+
+        self.app.boot_strategy = Boot(self.app)
+
+
+def _stages(settings: Settings, apply: Stage, route: Stage) -> list[tuple[Stage, frozenset[str]]]:
+    """Each stage with its topics: with keyed requests `apply` reads the public topics and there is no router."""
+    public = frozenset(settings.topic_prefix + topic for topic in INPUT_TOPICS)
+    if settings.requests_keyed:
+        return [(apply, public)]
+    return [(route, public), (apply, frozenset({settings.topic_prefix + Topic.COMMANDS_BY_CUSTOMER}))]
+
+
+def _faust_app(settings: Settings, folder: Path) -> faust.App:
+    session_s = settings.session_timeout_ms / 1000
+    return faust.App(
+        settings.group_id,
+        broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
+        datadir=str(folder),
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=STREAM_BUFFER,
+        stream_recovery_delay=0.0,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / HEARTBEATS_A_SESSION,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
+        broker_request_timeout=max(REQUEST_TIMEOUT_S, session_s),
+        broker_max_poll_interval=NO_POLL_LIMIT_S,
+        broker_max_poll_records=settings.batch_max,
+    )
