@@ -195,12 +195,12 @@ def serve(guard: Guard) -> None:
                 guard.obey(json.loads(line))
 
 
-def main(last_signal: str, parent_dir: str = "", prefix: str = "") -> None:
-    """Guards one server; the arguments name its last signal and, where one is wanted, the temporary folder."""
+def main(last_signal: str, parent_dir: str | None = None, prefix: str | None = None) -> None:
+    """Guards one server; the arguments are its last signal and, where one is wanted, a place for a folder."""
     # Only the end of our Python ends the guard. Handlers, since what is ignored the server would inherit.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, lambda *_: None)
-    guard = Guard(int(last_signal), parent_dir or None, prefix or None)
+    guard = Guard(int(last_signal), parent_dir, prefix)
     try:
         say(folder=guard.folder)
         serve(guard)

@@ -12,6 +12,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from threading import RLock
@@ -29,9 +30,11 @@ READ_MAX_BYTES = 65536
 
 
 class Guarded:
-    """One guard process and the child it runs."""
+    """One guard process and the child it runs, in a kept folder or a new one that ends with the guard."""
 
-    def __init__(self, *, last_signal: int, prefix: str = "", parent_dir: Path | None = None) -> None:
+    def __init__(
+        self, *, last_signal: int, kept: Path | None = None, prefix: str = "mergeline-", parent_dir: Path | None = None
+    ) -> None:
         self._lock = RLock()
         self._unread = b""
         self._state: dict[str, Any] = {"state": "idle"}
@@ -44,8 +47,7 @@ class Guarded:
                 "-S",
                 str(Path(__file__).with_name("guard.py")),
                 str(int(last_signal)),
-                str(parent_dir or ""),
-                prefix,
+                *([] if kept else [str(parent_dir or tempfile.gettempdir()), prefix]),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -57,7 +59,7 @@ class Guarded:
         if "folder" not in self._state:
             self.close()
             raise EmbeddedError("the process that guards the embedded servers did not start")
-        self.folder = Path(self._state["folder"]) if self._state["folder"] else None
+        self.folder = kept or Path(self._state["folder"])
         self._state = {"state": "idle"}
 
     @property

@@ -6,11 +6,12 @@ by itself, as no production cluster should.
 
 from __future__ import annotations
 
-import os
 import signal
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from mergeline.embedded import packages
+from mergeline.embedded.jvm import Jvm
 from mergeline.embedded.ports import HOST, free_ports, kafka_answers
 from mergeline.embedded.server import Server, quiet
 
@@ -18,33 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mergeline.embedded.guarded import Guarded
+
 HEAP_MB = 512
 HEARTBEAT_MS = 500
 SESSION_TIMEOUT_MS = 1500
 """Short, for a killed broker's successor is let in when the session of its predecessor has ended."""
 
-# One partition each: these topics serve tests and demos.
-_SETTINGS = f"""\
-process.roles=broker,controller
-node.id=1
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-auto.create.topics.enable=false
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-broker.heartbeat.interval.ms={HEARTBEAT_MS}
-broker.session.timeout.ms={SESSION_TIMEOUT_MS}
-"""
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "broker.heartbeat.interval.ms": str(HEARTBEAT_MS),
+    "broker.session.timeout.ms": str(SESSION_TIMEOUT_MS),
+}
+"""A cluster of one, wherever it runs; addresses and folders come on top."""
 
 _LOGGING = """\
 status=error
@@ -69,42 +70,56 @@ class Kafka(Server):
     def __init__(self, *, data_dir: Path | None = None, notice: Callable[[str], None] = quiet) -> None:
         super().__init__(data_dir=data_dir, notice=notice)
         self._port, self._controller_port = free_ports(2)
-        self._java: Path | None = None
-        self._jars: list[Path] = []
+        self._archive_maker: Guarded | None = None
 
     @property
     def bootstrap_servers(self) -> str:
         """The broker's address; the same after ``kill`` and ``start``."""
         return f"{HOST}:{self._port}"
 
+    def wait_ready(self) -> None:
+        """The half of ``start`` that waits; makes the next starts quicker from then on."""
+        super().wait_ready()
+        self._archive_maker = self._archive_maker or self._jvm.make_archive(self._class_list)
+
+    def stop(self) -> None:
+        """Ends the broker, and removes its folder unless ``data_dir`` was given. Does nothing to a stopped one."""
+        maker, self._archive_maker = self._archive_maker, None
+        try:
+            if maker:
+                maker.close()
+        finally:
+            super().stop()
+
+    @cached_property
+    def _jvm(self) -> Jvm:
+        return Jvm(packages.java(), packages.kafka_class_path(self.notice))
+
+    @property
+    def _class_list(self) -> Path:
+        return self.folder / "classes"
+
     def _fetch(self) -> None:
-        self._java = packages.java()
-        self._jars = packages.kafka_class_path(self.notice)
+        self._jvm  # noqa: B018 - fetched when it is first asked for
 
     def _steps(self, folder: Path) -> list[list[str]]:
         settings, data, logging = folder / "server.properties", folder / "data", folder / "log4j2.properties"
-        settings.write_text(
-            f"{_SETTINGS}"
-            f"log.dirs={data}\n"
-            f"listeners=PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{self._controller_port}\n"
-            f"advertised.listeners=PLAINTEXT://{self.bootstrap_servers}\n"
-            f"controller.quorum.voters=1@{HOST}:{self._controller_port}\n",
-            encoding="utf-8",
-        )
+        here = {
+            "log.dirs": str(data),
+            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+        }
+        lines = (f"{name}={value}\n" for name, value in (SETTINGS | here).items())
+        settings.write_text("".join(lines), encoding="utf-8")
         logging.write_text(_LOGGING, encoding="utf-8")
-        jvm = [
-            str(self._java),
-            # Quick to start, and enough for a demo: no second compiler, no collector threads.
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-            f"-Dlog4j2.configurationFile={logging}",
-            "-cp",
-            os.pathsep.join(map(str, self._jars)),
-        ]
-        serve = [*jvm, f"-Xmx{HEAP_MB}m", "kafka.Kafka", str(settings)]
+        java = [*self._jvm.command(self._class_list), f"-Dlog4j2.configurationFile={logging}", f"-Xmx{HEAP_MB}m"]
+        serve = [*java, "kafka.Kafka", str(settings)]
         if (data / "meta.properties").exists():
             return [serve]
-        return [[*jvm, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(settings)], serve]
+        return [[*java, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(settings)], serve]
 
     def _answers(self) -> bool:
         return kafka_answers(self._port)

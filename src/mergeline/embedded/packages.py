@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import os
 import re
@@ -151,9 +150,3 @@ def _fetch_kafka() -> list[Path]:
         if not broken:
             return jars
     raise EmbeddedError(f"Apache Kafka could not be fetched from Maven Central: {failed}") from failed
-
-
-def archive_file(java_path: Path, jars: list[Path]) -> Path:
-    """The class data archive of just this Java and these jars."""
-    key = "\n".join([str(java_path), str(java_path.stat().st_mtime_ns), *map(str, jars)])
-    return cache_dir() / f"kafka-{KAFKA_VERSION}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.jsa"

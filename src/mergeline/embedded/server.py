@@ -97,7 +97,8 @@ class Server(ABC):
                 self.data_dir.mkdir(parents=True, exist_ok=True)
             self._guarded = Guarded(
                 last_signal=self.last_signal_kept if self.data_dir else self.last_signal_temporary,
-                prefix="" if self.data_dir else f"mergeline-{self.name.lower()}-",
+                kept=self.data_dir,
+                prefix=f"mergeline-{self.name.lower()}-",
             )
         # PG* would change what PostgreSQL does, and messages are read in English.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
