@@ -46,13 +46,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The net effect of a batch, to be written as sets."""
+    """The net effect of a batch, to be written as sets: each row as it was read (None: it was not there) and as it is.
 
-    customers: tuple[Customer, ...]
-    entries_removed: tuple[tuple[int, Entry], ...]
-    entries_put: tuple[tuple[int, Entry, int], ...]
-    """org_id, entry, customer_id: new, or moved to another customer."""
-    cards: tuple[Card, ...]
+    What was read goes along, so that the store can refuse to write over anything else.
+    """
+
+    customers: tuple[tuple[Customer | None, Customer], ...]
+    entries: tuple[tuple[int, Entry, int | None, int | None], ...]
+    """org_id, entry, its customer before and after (None: nobody's)."""
+    cards: tuple[tuple[Card | None, Card], ...]
 
 
 class State:
@@ -170,20 +172,16 @@ class State:
 
     def changes(self) -> Changes:
         """What differs from what was read; an entry added and removed again is no change."""
-        removed, put = [], []
-        for (org_id, entry), before in self._entries_before.items():
-            after = self.holders(org_id, entry.type, entry.value).get(entry.scope)
-            if after is None and before is not None:
-                removed.append((org_id, entry))
-            elif after is not None and after != before:
-                put.append((org_id, entry, after))
+        owners = (
+            (org_id, entry, before, self.holders(org_id, entry.type, entry.value).get(entry.scope))
+            for (org_id, entry), before in self._entries_before.items()
+        )
         return Changes(
             customers=tuple(_changed(self._customers_before, self.customers)),
-            entries_removed=tuple(removed),
-            entries_put=tuple(put),
+            entries=tuple(move for move in owners if move[2] != move[3]),
             cards=tuple(_changed(self._cards_before, self.cards)),
         )
 
 
-def _changed(before: dict[_Key, _Row | None], now: dict[_Key, _Row]) -> Iterable[_Row]:
-    return (now[key] for key, was in before.items() if now[key] != was)
+def _changed(before: dict[_Key, _Row | None], now: dict[_Key, _Row]) -> Iterable[tuple[_Row | None, _Row]]:
+    return ((was, now[key]) for key, was in before.items() if now[key] != was)
