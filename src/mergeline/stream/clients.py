@@ -7,8 +7,8 @@ which names the settings.
 
 import logging
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -66,6 +66,15 @@ async def started(client: _Client, settings: Settings) -> AsyncIterator[_Client]
         yield client
     finally:
         await stop()
+
+
+@contextmanager
+def kafka_errors(settings: Settings) -> Iterator[None]:
+    """For a command that has nothing better to do with an error of Kafka than to say it and end."""
+    try:
+        yield
+    except (KafkaError, TimeoutError) as error:
+        raise SetupError(refused(settings, error)) from None
 
 
 def unreachable(settings: Settings, reason: str) -> str:

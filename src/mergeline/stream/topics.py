@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_letter_topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
-from mergeline.stream.clients import client_options, refused, started
+from mergeline.stream.clients import client_options, kafka_errors, started
 
 PARTITIONS: Final = 8
 BROKERS_CHOICE: Final = -1
@@ -112,10 +112,8 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         **client_options(settings), request_timeout_ms=settings.kafka_request_timeout_ms, client_id="mergeline-admin"
     )
     async with started(client, settings) as connected:
-        try:
+        with kafka_errors(settings):
             yield connected
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise SetupError(refused(settings, error)) from None
 
 
 async def existing_partitions(client: AIOKafkaAdminClient) -> dict[str, int]:

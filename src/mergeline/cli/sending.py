@@ -1,0 +1,139 @@
+"""`mergeline send`: a file of requests to an input topic, line by line, as they are.
+
+In: JSON Lines. Out: messages with the customer's key (without one where a line does not say whose it is); with
+`--wait` the outcome of each. Never: a judgement of a line, which is the worker's; only one that no topic would take is
+left out.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO, Final
+
+import click
+from rich.text import Text
+
+from mergeline.cli.events import STYLES, Mood
+from mergeline.cli.exchange import Exchange, Item
+from mergeline.cli.files import Line, read_lines
+from mergeline.cli.following import Answer, Identity
+from mergeline.cli.group import json_option, with_settings
+from mergeline.cli.output import console, note, print_json, progress
+from mergeline.domain.decode import decode
+from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
+from mergeline.domain.vocabulary import Topic
+from mergeline.settings import Settings
+from mergeline.stream.route import routing_key
+
+UNREAD_PREFIX: Final = b"unread:"
+TOPICS: Final = {
+    "updates": Topic.IDENTIFIER_UPDATES,
+    "customers": Topic.CUSTOMER_REGISTRATIONS,
+    "cards": Topic.CARD_REGISTRATIONS,
+}
+_MOODS: Final[dict[str, Mood]] = {"applied": "good", "rejected": "bad", "dead letter": "bad"}
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--topic", type=click.Choice(list(TOPICS)), default="updates", show_default=True, help="Where to.")
+@click.option("--wait", is_flag=True, help="Print the outcome of each line; exit status 1 if one is refused.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    help="With --wait: seconds without any answer after which to give up.",
+)
+@json_option
+@with_settings
+def send(settings: Settings, file: IO[bytes], topic: str, timeout_s: float, *, wait: bool, as_json: bool) -> None:
+    """Send each line of FILE (JSON Lines; - is stdin) as a request.
+
+    Messages get their customer's key. A line that is no request is sent too: the worker answers it, in the
+    dead-letter topic.
+
+    \b
+    Example:
+      mergeline send --wait requests.jsonl
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+    run = _Run(settings, TOPICS[topic], as_json=as_json)
+    raise SystemExit(asyncio.run(run.go(file, timeout_s if wait else None)))
+
+
+class _Run:
+    """One run of the command, and its counts."""
+
+    def __init__(self, settings: Settings, topic: Topic, *, as_json: bool) -> None:
+        self.settings, self.topic, self.as_json = settings, topic, as_json
+        self.sent = self.unkeyed = self.too_long = 0
+        self.answers: Counter[str] = Counter()
+        self.out = console()
+
+    async def go(self, file: IO[bytes], timeout_s: float | None) -> int:
+        """Send, wait where that is wanted, report; the exit status."""
+        began = time.monotonic()
+        with progress() as bar:
+            task = bar.add_task("sent", total=None)
+
+            def on_sent(count: int) -> None:
+                self.sent += count
+                bar.update(task, completed=self.sent)
+
+            exchange: Exchange[Line] = Exchange(
+                self.settings,
+                self.topic,
+                on_sent=on_sent,
+                on_answer=None if timeout_s is None else self._answered,
+                timeout_s=timeout_s or 0.0,
+            )
+            unanswered = await exchange.run(self._items(file, wait=timeout_s is not None))
+        if exchange.stopped:
+            note("the rest of the file was not sent")
+        return self._report(time.monotonic() - began, unanswered, waited=timeout_s is not None)
+
+    def _items(self, file: IO[bytes], *, wait: bool) -> Iterator[Item[Line]]:
+        for line in read_lines(file):
+            if line.too_long:
+                self.too_long += 1
+                note(f"line {line.number} is longer than the topic takes, and was not sent")
+                continue
+            key: bytes | None = routing_key(self.topic, 0, line.raw)
+            if key is not None and key.startswith(UNREAD_PREFIX):
+                key = None
+                self.unkeyed += 1
+            yield Item(key, line.raw, line, self._identity(key, line) if wait else None)
+
+    def _identity(self, key: bytes | None, line: Line) -> Identity | None:
+        # No message has this offset, so a request id that is derived from it is nobody's own.
+        origin = Coordinate(self.topic, 0, -1)
+        request = decode(Message(origin, origin, 0, None, line.raw))
+        if key is None or isinstance(request, DeadLetterReason):
+            return None
+        own = request.request_id if request.request_id != origin.request_id else None
+        return Identity(key.decode(), own)
+
+    def _answered(self, answer: Answer[Line]) -> None:
+        self.answers[answer.status] += 1
+        if self.as_json:
+            print_json({"line": answer.mark.number, "status": answer.status, "answer": answer.document()})
+            return
+        said = Text(f"line {answer.mark.number:<6} {answer.status:<11} ")
+        said.append(answer.text(), STYLES[_MOODS.get(answer.status, "plain")])
+        self.out.print(said, soft_wrap=True)
+        for reason in answer.reasons:
+            self.out.print(f"{'':<12}{reason}", soft_wrap=True)
+
+    def _report(self, seconds: float, unanswered: int, *, waited: bool) -> int:
+        bad = self.answers["rejected"] + self.answers["dead letter"]
+        if self.as_json and not waited:
+            print_json({"sent": self.sent, "withoutKey": self.unkeyed, "tooLong": self.too_long})
+        else:
+            parts = [f"{self.sent} sent to {self.settings.topic_prefix}{self.topic} in {seconds:.1f} s"]
+            parts += [f"{self.unkeyed} of them without a key"] if self.unkeyed else []
+            parts += [f"{count} {status}" for status, count in sorted(self.answers.items())]
+            parts += [f"{unanswered} not answered in time"] if unanswered else []
+            note("; ".join(parts))
+        return 1 if bad or unanswered or self.too_long else 0
