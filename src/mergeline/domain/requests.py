@@ -30,7 +30,9 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX, patte
 RequestId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 
 _WHEN: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}):(\d{2})(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+    r"(\d{4}-\d{2}-\d{2})[Tt]((?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
@@ -46,11 +48,9 @@ def _instant(value: object) -> datetime:
     match = _WHEN.fullmatch(value) if isinstance(value, str) else None
     if match is not None:
         day, minute, second, fraction, offset = match.groups()
-        second = "59" if second == "60" else second
-        text = f"{day}T{minute}:{second}{(fraction or '')[:7]:0<7}".replace("0000000", ".000000")
-        text += "+00:00" if offset in "Zz" else offset
+        time = f"{minute}:{min(second, '59')}.{(fraction or '')[:6]:0<6}"
         try:
-            return datetime.fromisoformat(text).astimezone(UTC)
+            return datetime.fromisoformat(f"{day}T{time}{'+00:00' if offset in 'Zz' else offset}").astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise PydanticCustomError("instant", "no date and time of RFC 3339 with an offset")
@@ -75,7 +75,7 @@ IdentifierType = Literal[
     "line",
     "unionId",
 ]
-CardSpelling = Literal["cardnumber", "cardNumber"]
+ItemType = Literal[IdentifierType, "cardnumber", "cardNumber"]
 Value = Annotated[Text, AfterValidator(_trimmed)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
@@ -96,7 +96,7 @@ class Identifier(Strict):
 class Item(Strict):
     """An item of `add` or `remove`: an identifier, or a card with series and label."""
 
-    type: IdentifierType | CardSpelling
+    type: ItemType
     value: Value
     series_id: Id | None = None
     series_code: Text | None = None
