@@ -58,7 +58,7 @@ def decode(message: Message) -> Request | DeadLetterReason:
         return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, str(error))
     except json_text.TooDeep as error:
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, str(error))
-    count = _identifier_count(document)
+    count = _identifier_count(message.origin.topic, document)
     if count > IDENTIFIERS_MAX:
         text = f"{count} identifiers; at most {IDENTIFIERS_MAX}"
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, text, _org_of(document))
@@ -66,7 +66,7 @@ def decode(message: Message) -> Request | DeadLetterReason:
         wire, command = _COMMANDS[message.origin.topic](document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, _reason(details[0]), _org_of(document))
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, _reason(details[0], document), _org_of(document))
     except _Refused as refused:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, _org_of(document))
     request_id = wire.request_id or message.origin.request_id
@@ -78,11 +78,18 @@ def _org_of(document: Any) -> int:
     return org_id if type(org_id) is int and 1 <= org_id <= ID_MAX else 0
 
 
-def _identifier_count(document: Any) -> int:
+_LISTS: Final[dict[str, tuple[str, ...]]] = {
+    Topic.IDENTIFIER_UPDATES: ("add", "remove"),
+    Topic.CUSTOMER_REGISTRATIONS: ("identifiers",),
+    Topic.CARD_REGISTRATIONS: (),
+}
+
+
+def _identifier_count(topic: str, document: Any) -> int:
     """Identifiers named, before repeats are folded; anything that is no list counts one or, absent, none."""
     if not isinstance(document, dict):
         return 0
-    lists = (document.get(field) for field in ("add", "remove", "identifiers"))
+    lists = (document.get(field) for field in _LISTS[topic])
     return sum(len(items) if isinstance(items, list) else items is not None for items in lists)
 
 
@@ -226,9 +233,12 @@ _FIELDS: Final = sorted(
 )
 
 
-def _reason(error: ErrorDetails) -> str:
+def _reason(error: ErrorDetails, document: Any) -> str:
     """What was wrong where, without a word of what was sent."""
-    *parents, last = error["loc"] or ("",)
+    location = list(error["loc"])
+    if len(location) > 1 and isinstance(document, dict) and isinstance(document.get(location[0]), dict):
+        del location[1]  # one object in place of a list: the model sees a list of one
+    *parents, last = location or [""]
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(last), _FIELDS, n=1) or [
             field for field in _FIELDS if field.lower() == str(last).lower()
@@ -236,15 +246,16 @@ def _reason(error: ErrorDetails) -> str:
         hint = f'; is "{close[0]}" meant?' if close else ""
         return f"{_pointer(parents)}: unknown field{hint}"
     if error["type"] == "missing":
-        return f"{_pointer(error['loc'])}: missing"
-    return f"{_pointer(error['loc'])}: {_RULES.get(error['type'], error['msg'])}"
+        return f"{_pointer(location)}: missing"
+    return f"{_pointer(location)}: {_RULES.get(error['type'], error['msg'])}"
 
 
 _RULES: Final = {
     "model_type": "no object",
     "int_type": "no integer",
-    "string_pattern_mismatch": "a character that is not allowed (control characters; in requestId all but 0x21 to 0x7E)",
+    "string_pattern_mismatch": "a character not allowed (control characters; in requestId all but 0x21 to 0x7E)",
     "string_unicode": "a lone surrogate",
+    "list_type": "no list",
     "literal_error": "no type that mergeline knows",
 }
 
