@@ -22,11 +22,11 @@ class Footprint:
     customers: set[CustomerKey] = field(default_factory=set)
     identifiers: set[IdentifierKey] = field(default_factory=set)
     cards: set[CardKey] = field(default_factory=set)
-    capped: set[CustomerKey] = field(default_factory=set)
-    """Customers to whom a card is added: their active cards are counted."""
-    losing: set[CustomerKey] = field(default_factory=set)
-    """Customers of whom an entry is removed: what they have left is counted, up to `removals` + 1."""
+    counted: set[CustomerKey] = field(default_factory=set)
+    """Customers of whom an entry is removed, or to whom a card is added; see `counted`."""
     removals: int = 0
+    """The most entries and cards that the batch takes from one customer: counts of what a customer holds need
+    not be exact beyond the limit that they are compared with and this."""
 
     def names(self) -> Iterable[str]:
         """The lock names, namespaced; catalogs apart, since those are shared."""
@@ -56,11 +56,9 @@ def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
         touched.customers.add(customer)
         touched.identifiers.update((org_id, named.type, named.value) for named in item.adds + item.removes)
         touched.cards.update((org_id, card.number) for card in item.card_adds + item.card_removes)
-        if item.card_adds:
-            touched.capped.add(customer)
-        if item.removes:
-            touched.losing.add(customer)
-            touched.removals += len(item.removes)
+        touched.removals += len(item.removes) + len(item.card_removes)
+        if item.removes or item.card_adds:
+            touched.counted.add(customer)
     return touched
 
 
@@ -87,3 +85,13 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[C
         if len(involved) > 1:
             candidates |= involved
     return {key for key in candidates if key in state.customers}
+
+
+def counted(touched: Footprint, candidates: set[CustomerKey], state: State) -> set[CustomerKey]:
+    """The living customers whose entries and active cards are counted.
+
+    Those who may lose an entry or get a card: the roots of those named so, and every merge candidate, since the
+    batch may make it their root, and a merge adds up the cards of both.
+    """
+    roots = (state.root(*key) for key in touched.counted)
+    return {(root.org_id, root.customer_id) for root in roots if root is not None} | candidates

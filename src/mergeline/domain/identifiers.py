@@ -7,15 +7,19 @@ errors. Never: cards, beyond the list of those that a merge moves.
 from dataclasses import dataclass
 
 from mergeline.domain.answers import Customer, Entry, Match, Merge, Problem, problem
-from mergeline.domain.commands import NamedIdentifier
+from mergeline.domain.commands import NamedIdentifier, RegisterCustomer
 from mergeline.domain.events import merge_bytes
 from mergeline.domain.limits import Limits
 from mergeline.domain.prepare import Prepared
+from mergeline.domain.requests import IDENTIFIERS_MAX
 from mergeline.domain.state import Held, State
 from mergeline.domain.vocabulary import ErrorCode, WarningCode
 
-ROW_BYTES_MAX = 5_000
-"""The most that one moved entry can take in an event: three texts of 255 characters, escaped, and names."""
+ROW_BYTES_MAX = 6_000
+"""The most that one row can take in a merge event: five texts of 255 characters of four bytes, and names."""
+WARNING_BYTES_MAX = 300
+"""The most that one warning can take: the merge event has one for each exceeded cap (at most one a series, found by
+the later card stage), the outcome those and one for each identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
     adds, who then becomes the survivor (rule 4).
     """
     org_id, scope = root.org_id, prepared.scope
+    adds_path = "/identifiers" if isinstance(prepared.request.command, RegisterCustomer) else "/add"
     removed, warnings = _removes(state, prepared, root)
     added: list[Entry] = []
     matches: list[Match] = []
@@ -61,14 +66,14 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
         if places:
             matches.append(Match(entry, places))
     if len(others) > 1 or (taken and not survivors):
-        return IdentifierStage(errors=_refusal(taken, others))
+        return IdentifierStage(errors=_refusal(taken, others, adds_path))
     merge = None
     if survivors:
         (survivor_id,) = survivors
         merge = _merge(state, root, survivor_id, removed, matches)
-        if _too_large(state, merge, root, limits):
+        if _too_large(state, merge, limits, root):
             text = "The victim holds more than one merge may move: most likely a value that many people share."
-            error = problem(ErrorCode.MERGE_TOO_LARGE, text, "/add", customer_ids=(survivor_id,))
+            error = problem(ErrorCode.MERGE_TOO_LARGE, text, adds_path, customer_ids=(survivor_id,))
             return IdentifierStage(errors=(error,))
     return IdentifierStage(
         warnings=tuple(warnings),
@@ -97,7 +102,7 @@ def _already_present(item: NamedIdentifier) -> Problem:
     return problem(WarningCode.ALREADY_PRESENT, text, item.path, identifier_type=item.type)
 
 
-def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int]) -> tuple[Problem, ...]:
+def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int], adds_path: str) -> tuple[Problem, ...]:
     """One error for each taken add; one more that lists all holders where there are two or more."""
     errors = [
         problem(
@@ -111,7 +116,7 @@ def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int]) -> tupl
     if len(others) > 1:
         text = "The added identifiers belong to several other customers."
         holders = tuple(sorted(others))
-        errors.append(problem(ErrorCode.CONFLICTING_CUSTOMERS, text, "/add", customer_ids=holders))
+        errors.append(problem(ErrorCode.CONFLICTING_CUSTOMERS, text, adds_path, customer_ids=holders))
     return tuple(errors)
 
 
@@ -130,9 +135,14 @@ def _merge(state: State, root: Customer, survivor_id: int, removed: list[Entry],
     )
 
 
-def _too_large(state: State, merge: Merge, root: Customer, limits: Limits) -> bool:
+def _too_large(state: State, merge: Merge, limits: Limits, root: Customer) -> bool:
+    """Whether the merge moves or repoints more than the limit, or its event would be larger than one record."""
     held = state.held.get((root.org_id, root.customer_id))
-    rows = len(merge.moved_entries) + len(merge.moved_cards) + len(merge.repointed_ids)
-    if rows > limits.merge_max_entries or (held is not None and held.overflow):
+    moved, repointed = len(merge.moved_entries) + len(merge.moved_cards), len(merge.repointed_ids)
+    if (held is not None and held.overflow) or max(moved, repointed) > limits.merge_max_entries:
         return True
-    return rows * ROW_BYTES_MAX > limits.event_max_bytes and merge_bytes(merge) > limits.event_max_bytes
+    rows = moved + repointed + sum(len(match.entries) for match in merge.matched)
+    if rows * (ROW_BYTES_MAX + WARNING_BYTES_MAX) <= limits.event_max_bytes:
+        return False
+    warnings = len({series_id for _, series_id in merge.moved_cards}) + IDENTIFIERS_MAX
+    return merge_bytes(merge) + warnings * WARNING_BYTES_MAX > limits.event_max_bytes

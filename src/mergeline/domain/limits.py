@@ -10,8 +10,9 @@ from dataclasses import dataclass
 class Limits:
     """What one decision may carry.
 
-    `merge_max_entries`: rows (entries, cards, repointed victims) that one merge may move.
-    `event_max_bytes`: bytes of the largest event, below what the broker takes in one record.
+    `merge_max_entries`: entries and cards together that one merge may move, and victims that it may repoint.
+    `event_max_bytes`: bytes of the largest merge event; far enough below what the broker takes in one record that
+    the outcome, which repeats its warnings, fits too.
     """
 
     merge_max_entries: int = 5_000

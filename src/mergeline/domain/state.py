@@ -29,19 +29,14 @@ _Row = TypeVar("_Row")
 class Held:
     """All that a customer who may be merged away (or merged into) holds.
 
-    `overflow` is set where the database has more than the merge limit: the sets are cut then, and the customer
-    is too large to be a victim.
+    `overflow` is set where the database has so much that the customer stays too large to be a victim whatever the
+    batch removes: more than the merge limit and the batch's removals together. The sets are cut then.
     """
 
     entries: set[Entry] = field(default_factory=set)
     cards: set[str] = field(default_factory=set)
     victims: set[int] = field(default_factory=set)
     overflow: bool = False
-
-    @property
-    def size(self) -> int:
-        """Rows that a merge would move or repoint."""
-        return len(self.entries) + len(self.cards) + len(self.victims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +55,11 @@ class Changes:
 class State:
     """The working copy of a batch.
 
-    `customers`: those named, their roots, and all owners of what is named. `entries`: all entries of each named
-    identifier, and of each customer in `held`. `cards`: those named, and those of each customer in `held`.
-    `entry_counts`: entries of the customers that lose some, exact where below what the batch can remove.
-    `active_cards`: cards that count against a cap, by customer and series.
+    `customers`: those named, their roots, all owners of named identifiers, and the victims of each customer in
+    `held`. `held`: the merge candidates (`footprint`). `entries`: all entries of each named identifier, and of each
+    customer in `held`. `cards`: those named, and those of each customer in `held`. `entry_counts`: entries of the
+    customers that may lose some, exact where below what the batch can remove. `active_cards`: cards that count
+    against a cap, by customer and series, of those who may get some. What is not read must not be looked up.
     """
 
     def __init__(self) -> None:
