@@ -82,7 +82,7 @@ class Catalog(Strict):
 
     @cached_property
     def removal_label(self) -> str:
-        """What a card carries that was removed, or registered, without a label."""
+        """What a card carries that was removed without a label."""
         if self.labels[CardStatus.NOT_ISSUED] is CardStatus.NOT_ISSUED:
             return CardStatus.NOT_ISSUED.value
         return next(label for label, status in self.labels.items() if status is CardStatus.NOT_ISSUED)

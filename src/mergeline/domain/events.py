@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from mergeline.domain.answers import CardChange, Decision, Entry, Merge, Scope, problem
+from mergeline.domain.catalog import Catalog
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
 from mergeline.domain.messages import Header, Outgoing
 from mergeline.domain.prepare import Prepared
@@ -71,11 +72,11 @@ def publications(
         )
     for change in decision.cards:
         topic, event_type = _CARD_EVENTS[change.kind]
-        draft.change(topic, event_type, target_id, _card(change))
+        draft.change(topic, event_type, target_id, {"customerId": target_id} | _card(change))
     if decision.merge is not None:
         for victim_id in (decision.merge.victim_id, *decision.merge.repointed_ids):
             draft.redirect(victim_id, decision.merge.survivor_id, victims[victim_id])
-    draft.outcome(decision, None if target_id is None else draft.version)
+    draft.outcome(decision, None if target_id is None else draft.version, prepared.catalog)
     return tuple(draft.records)
 
 
@@ -84,7 +85,7 @@ def reused(request: Request, at: datetime) -> Outgoing:
     draft = _Draft(request, at, 0)
     text = "This requestId came before with a different body. Send the request again under a new id."
     error = problem(ErrorCode.REQUEST_ID_REUSED, text, "/requestId")
-    draft.outcome(Decision(Status.REJECTED, at, errors=(error,)), None)
+    draft.outcome(Decision(Status.REJECTED, at, errors=(error,)), None, None)
     (record,) = draft.records
     ce_id = reused_event_id(request.org_id, request.request_id, request.body_sha256).encode()
     headers = tuple((name, ce_id if name == "ce_id" else value) for name, value in record.headers)
@@ -138,8 +139,8 @@ class _Draft:
         data = {"customerVersion": version, "victimId": victim_id, "survivorId": survivor_id}
         self._add(Topic.CUSTOMER_REDIRECTS, EventType.CUSTOMER_REDIRECT, f"{self.org_id}:{victim_id}", data)
 
-    def outcome(self, decision: Decision, version: int | None) -> None:
-        """The outcome in the shape of the request's kind."""
+    def outcome(self, decision: Decision, version: int | None, catalog: Catalog | None) -> None:
+        """The outcome in the shape of the request's kind; `catalog` translates the series code of a card."""
         command = self.request.command
         said: dict[str, Any] = {"status": decision.status.value}
         problems = {
@@ -148,8 +149,9 @@ class _Draft:
         }
         if isinstance(command, RegisterCard):
             key = f"{self.org_id}:card:{command.number}"
-            series = decision.registered_card.series_id if decision.registered_card else command.series_id
-            data = said | {"cardNumber": command.number, "seriesId": series} | problems
+            series = catalog.find_series(command.series_id, command.series_code) if catalog is not None else None
+            series_id = series.id if series is not None else command.series_id
+            data = said | {"cardNumber": command.number, "seriesId": series_id} | problems
             self._add(Topic.REGISTRATION_OUTCOMES, EventType.REGISTRATION_OUTCOME, key, data)
             return
         key = f"{self.org_id}:{command.customer_id}"
@@ -197,10 +199,7 @@ def _identifiers(entries: tuple[Entry, ...]) -> list[dict[str, str]]:
 
 def _card(change: CardChange) -> dict[str, Any]:
     card, before = change.after, change.before
-    # A removed card belongs to nobody afterwards; the event is about whom it left.
-    customer_id = card.customer_id if card.customer_id is not None else before and before.customer_id
     data: dict[str, Any] = {
-        "customerId": customer_id,
         "cardNumber": card.number,
         "seriesId": card.series_id,
         "statusLabel": card.label,
