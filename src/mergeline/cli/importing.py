@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import click
 
@@ -84,18 +84,20 @@ class Rejects:
         self.count = 0
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> "Rejects":
-        # What an earlier run left would be read as the answer to this one.
-        self.path.unlink(missing_ok=True)
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+        elif error is None:
+            # What an earlier run left would be read as the answer to this one.
+            self.path.unlink(missing_ok=True)
 
     def add(self, number: int, reason: str, raw: Iterable[bytes], header: bytes | None) -> None:
         """Write lines down, a CSV's header before the first."""
         if self._file is None:
+            self.path.unlink(missing_ok=True)
             private = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(private, "wb")
             if header is not None:
