@@ -10,32 +10,85 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import faust
 import structlog
 import uvloop
 
-from mergeline.domain.limits import Limits
 from mergeline.errors import SetupError
-from mergeline.settings import Settings
+from mergeline.health import HealthServer
+from mergeline.logs import configure
+from mergeline.settings import Settings, unknown_variables
 from mergeline.store import Store
 from mergeline.stream.clients import client_options
+from mergeline.stream.drained import check_drained
+from mergeline.stream.topics import check_topics
 from mergeline.stream.worker import Worker
 
-EXIT_FAILED: Final = 70
 EXIT_SETUP: Final = 2
+EXIT_FAILED: Final = 70
+START_RETRY_S: Final = 0.5
+_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker in this process until SIGTERM or SIGINT; the exit status."""
+    """Run a worker in this process until SIGTERM or SIGINT; the exit status.
+
+    Raises:
+        SetupError: if the surroundings were not as they must be within `start_timeout_ms`.
+    """
+    configure(settings)
+    for line in unknown_variables(os.environ):
+        log.warning("settings.unknown", problem=line)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    store = loop.run_until_complete(_prepared(settings))
+    folder = Path(tempfile.gettempdir()) / "mergeline"
+    worker = Worker(settings, client_options(settings), store, folder=folder, fail=end_process)
+    health = HealthServer(settings.http_host, settings.http_port, worker.not_ready)
+    worker.serve(health.start, health.stop)
+    faust_worker = faust.Worker(
+        worker.app, loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
+    )
+    try:
+        faust_worker.execute_from_commandline()
+    except SystemExit as leaving:
+        log.info("worker.stopped")
+        return int(leaving.code or 0)
     return 0
+
+
+async def _prepared(settings: Settings) -> Store:
+    """An open store, once brokers and database answer and are as they must be."""
+    deadline = time.monotonic() + settings.start_timeout_ms / 1000
+
+    async def topics() -> None:
+        for line in await check_topics(settings):
+            log.warning("topics.check", problem=line)
+        if settings.requests_keyed:
+            await check_drained(settings)
+
+    await _patiently(topics, deadline)
+    return await _patiently(lambda: Store.open(settings), deadline)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _T:
+    """Try until it works or the deadline passed; the last complaint is then the right one."""
+    while True:
+        try:
+            return await attempt()
+        except SetupError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("worker.waiting", problem=str(error))
+        await asyncio.sleep(START_RETRY_S)
 
 
 def end_process(error: BaseException) -> None:
@@ -47,9 +100,9 @@ def end_process(error: BaseException) -> None:
         sys.stderr.write(f"mergeline: {error}\n")
         status = EXIT_SETUP
     else:
-        where = traceback.extract_tb(error.__traceback__)[-1:] or [None]
-        place = f"{Path(where[0].filename).name}:{where[0].lineno}" if where[0] is not None else "unknown"
-        log.critical("worker.failed", error=type(error).__name__, place=place)
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+        log.critical("worker.failed", error=type(error).__name__, places=places)
         status = EXIT_FAILED
     sys.stderr.flush()
     os._exit(status)

@@ -28,9 +28,7 @@ class HealthServer:
     def __init__(self, host: str, port: int, not_ready: Callable[[], Awaitable[str | None]]) -> None:
         self._host, self._port, self._not_ready = host, port, not_ready
         application = web.Application()
-        application.add_routes(
-            [web.get("/live", _live), web.get("/ready", self._ready), web.get("/metrics", _metrics)]
-        )
+        application.add_routes([web.get("/live", _live), web.get("/ready", self._ready), web.get("/metrics", _metrics)])
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:

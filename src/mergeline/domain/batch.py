@@ -41,6 +41,13 @@ class Answer:
     """The merge of this request, to be recorded."""
 
     @property
+    def kind(self) -> str:
+        """How it was answered, for whoever counts: a status, or `repeat`, `reused`, `replay`, `dropped`, ..."""
+        if self.row is None:
+            return "replay" if self.outgoing else "dropped"
+        return self.row.status if self.row.kind is RowKind.DECIDED else self.row.kind.value
+
+    @property
     def is_dead_letter(self) -> bool:
         """Whether the message was given up."""
         return self.row is not None and self.row.kind is RowKind.DEAD_LETTER

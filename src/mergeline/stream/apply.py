@@ -10,20 +10,112 @@ otherwise wake, initialise, and be fenced by nobody.
 """
 
 import asyncio
-from collections import Counter
+import time
 from collections.abc import Mapping, Sequence
 
-import structlog
 from aiokafka import TopicPartition
 
+from mergeline.domain.batch import Answer
+from mergeline.domain.dead_letters import Place
 from mergeline.domain.messages import Outgoing
-from mergeline.errors import SetupError
+from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
-from mergeline.store import Store
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
+from mergeline.store.failures import Kind, describe, kind_of
+from mergeline.store.ownership import claim, horizons
+from mergeline.stream.flood import FloodGate
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.origin import Place, Record, message_of
+from mergeline.stream.origin import Record, message_of
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 
-log = structlog.get_logger(__name__)
+
+class ApplyStage:
+    """The apply part of a pipeline; holds a publisher from `acquire` to `release`."""
+
+    name = "apply"
+
+    def __init__(self, settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> None:
+        self._settings, self._store, self._producers, self._offsets = settings, store, producers, offsets
+        self._prefix = settings.topic_prefix
+        self._publisher: Publisher | None = None
+        self._published: dict[Place, int] = {}
+        self._horizons: Mapping[Place, int] = {}
+        self._gate = FloodGate(settings.dead_letter_limit)
+
+    async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Fence the last owners, then read where they got to.
+
+        Raises:
+            PublishFailed: brokers or database are away, or a commit is unknown: not acquired, nothing is held.
+            SetupError: an operator must act.
+        """
+        places = {self._place(partition): partition for partition in partitions}
+        try:
+            published = await self._own(list(places))
+            self._horizons = await horizons(self._store, list(places))
+        except PublishFailed:
+            raise
+        except Exception as error:
+            if kind_of(error) is not Kind.TRANSIENT:
+                raise
+            raise PublishFailed(describe(error)) from error
+        floor = {partition: published[place] for place, partition in places.items()}
+        positions = await self._offsets.positions(partitions, floor)
+        self._published = {place: positions[partition] for place, partition in places.items()}
+        self._gate = FloodGate(self._settings.dead_letter_limit)
+        return positions
+
+    async def _own(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Become the owner of the partitions; how far each is known to be published."""
+        exactly_once = self._settings.delivery == "exactly_once"
+        async with claim(self._store, places) as claimed:
+            if exactly_once:
+                await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
+            own_id = self._producers.fresh_id() if exactly_once else None
+            self._publisher = await self._producers.start(own_id)  # before anybody can read the id
+            if own_id is not None:
+                await claimed.write(own_id)
+            return {place: owner.published_offset for place, owner in claimed.owners.items()}
+
+    async def process(self, records: Sequence[Record]) -> list[Work]:
+        """Decide the batch and commit it, with the offsets that the batches before it have reached."""
+        messages = [message_of(record, self._prefix) for record in records]
+        self._gate.saw((message.origin.topic, message.origin.partition) for message in messages)
+        answers = await apply_with_retries(
+            self._store,
+            messages,
+            published=dict(self._published),
+            horizons=self._horizons,
+            check_runs=self._gate.check,
+        )
+        _count(answers)
+        return [Work(record, answer.outgoing) for record, answer in zip(records, answers, strict=True)]
+
+    async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
+        """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
+        if self._publisher is None:
+            raise PublishFailed("not acquired")
+        await self._publisher.publish(records, ends)
+        if self._publisher.transactional_id is None:
+            await self._offsets.commit(ends)
+        self._published |= {self._place(partition): offset for partition, offset in ends.items()}
+
+    async def release(self) -> None:
+        """Kill the producer: what it had not published is published by the next owner."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.kill()
+
+    def _place(self, partition: TopicPartition) -> Place:
+        return partition.topic.removeprefix(self._prefix), partition.partition
+
+
+def _count(answers: Sequence[Answer]) -> None:
+    oldest_ms = min((answer.message.timestamp_ms for answer in answers), default=None)
+    if oldest_ms is not None:
+        OLDEST_SECONDS.set(max(0.0, time.time() - oldest_ms / 1000))
+    for answer in answers:
+        MESSAGES.labels(answer.message.origin.topic, answer.kind).inc()

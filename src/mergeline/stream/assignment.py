@@ -52,6 +52,11 @@ class Assignment:
         """The partitions whose pipelines are open."""
         return list(self._pipelines)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the group's last assignment (of no partition, perhaps) has been acquired."""
+        return self._generation is not None
+
     def has_room(self, partition: TopicPartition) -> bool:
         """Whether a fetch of the partition would be taken."""
         pipeline = self._pipelines.get(partition)

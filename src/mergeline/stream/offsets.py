@@ -63,7 +63,7 @@ class Offsets:
         """Of each partition, what was fetched last and the last stable offset."""
         consumer = self._consumer()
         ends = await self._call(consumer.end_offsets, list(partitions))
-        return {partition: (await self._call(consumer.position, partition), ends[partition]) for partition in partitions}
+        return {tp: (await self._call(consumer.position, tp), ends[tp]) for tp in partitions}
 
     def _consumer(self) -> Any:
         return self._app.consumer._thread._ensure_consumer()  # noqa: SLF001

@@ -17,8 +17,8 @@ from mergeline.domain.vocabulary import Topic
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import Record, place_of, routed
 from mergeline.stream.pipeline import Work
-from mergeline.stream.publisher import Publisher, PublishFailed
 from mergeline.stream.producers import Producers
+from mergeline.stream.publisher import Publisher, PublishFailed
 
 TOPICS: Final = (Topic.IDENTIFIER_UPDATES, Topic.CUSTOMER_REGISTRATIONS, Topic.CARD_REGISTRATIONS)
 
@@ -39,7 +39,7 @@ def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
         number = document.get("cardNumber")
         return f"{org_id}:card:{number.strip()}".encode() if isinstance(number, str) else unread
     customer_id = document.get("customerId")
-    return b"%d:%d" % (org_id, customer_id) if _is_id(customer_id) else unread
+    return f"{org_id}:{customer_id}".encode() if _is_id(customer_id) else unread
 
 
 def _is_id(value: Any) -> bool:
@@ -65,9 +65,7 @@ class RouteStage:
 
     async def process(self, records: Sequence[Record]) -> list[Work]:
         """Each record under its new key."""
-        return [
-            Work(record, (routed(record, self._key(record), self._prefix),)) for record in records
-        ]
+        return [Work(record, (routed(record, self._key(record), self._prefix),)) for record in records]
 
     def _key(self, record: Record) -> bytes:
         place = place_of(record, self._prefix)

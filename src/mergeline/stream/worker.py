@@ -8,8 +8,7 @@ JoinGroup callback, directly before the flow resumes; `on_partitions_revoked` be
 `on_before_shutdown` before the group is left.
 """
 
-import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from faust.app.base import BootStrategy
 
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
-from mergeline.store import Store
+from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.assignment import Assignment
 from mergeline.stream.consumer import BatchSchema, batch_consumer
@@ -60,17 +59,42 @@ class Worker:
         for stage, topics in stages:
             self._agent(stage.name, sorted(topics))
         self._hooks()
-        watchdog = Watchdog(
-            lambda: offsets.lags(self.assignment.partitions), fail, settings.progress_timeout_ms
-        )
-        self._boot(watchdog)
+        self._watchdog = Watchdog(lambda: offsets.lags(self.assignment.partitions), fail, settings.progress_timeout_ms)
+        self._store = store
+
+    async def not_ready(self) -> str | None:
+        """What keeps this worker from being ready, or None."""
+        if not self.assignment.is_open:
+            return "no partitions are open (not yet assigned, or being acquired)"
+        return await self._store.not_ready()
+
+    def serve(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Run the watchdog, and something besides, from before the consumer starts until after it stopped."""
+        watchdog = self._watchdog
+
+        class Surroundings(faust.Service):
+            async def on_start(self) -> None:
+                await start()
+
+            async def on_stop(self) -> None:
+                await stop()
+
+            @faust.Service.task
+            async def _watch(self) -> None:
+                await watchdog.run()
+
+        class Boot(BootStrategy):
+            def server(self) -> Any:
+                return [Surroundings(loop=self.app.loop, beacon=self.app.beacon), *super().server()]
+
+        self.app.boot_strategy = Boot(self.app)
 
     def _agent(self, name: str, topics: list[str]) -> None:
         # acks=False: Faust acknowledges in a `finally`, also what failed; our offsets are not Faust's to commit.
         topic = self.app.topic(*topics, schema=BatchSchema(), acks=False)
 
-        async def take(stream: AsyncIterable[Any]) -> None:
-            async for event in stream.events():  # type: ignore[attr-defined]
+        async def take(stream: Any) -> None:
+            async for event in stream.events():
                 self.assignment.put(event.message)
 
         self.app.agent(topic, name=name)(take)
@@ -90,18 +114,6 @@ class Worker:
         self.app.on_rebalance_complete.connect(ready, weak=False)
         self.app.on_partitions_revoked.connect(revoked, weak=False)
         self.app.on_before_shutdown.connect(leaving, weak=False)
-
-    def _boot(self, watchdog: Watchdog) -> None:
-        class Watch(faust.Service):
-            @faust.Service.task
-            async def _watch(self) -> None:
-                await watchdog.run()
-
-        class Boot(BootStrategy):  # type: ignore[misc]
-            def server(self) -> Any:
-                return [Watch(loop=self.app.loop, beacon=self.app.beacon), *super().server()]
-
-        self.app.boot_strategy = Boot(self.app)
 
 
 def _stages(settings: Settings, apply: Stage, route: Stage) -> list[tuple[Stage, frozenset[str]]]:

@@ -1,0 +1,218 @@
+"""The pipeline by itself, with a stage that does what the test says (no Kafka, no database)."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import TopicPartition
+
+from mergeline.domain.messages import Outgoing
+from mergeline.stream.pipeline import Pipeline, Work
+from mergeline.stream.publisher import PublishFailed
+
+ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
+
+
+@dataclass(frozen=True)
+class Record:
+    topic: str
+    partition: int
+    offset: int
+
+
+def records(partition, *offsets):
+    return [Record("t", partition, offset) for offset in offsets]
+
+
+class Stage:
+    """Publishes into a list; `acquisitions` and `failures` are consumed one by one."""
+
+    name = "test"
+
+    def __init__(self, *acquisitions, failures=()):
+        self.acquisitions, self.failures = list(acquisitions), list(failures)
+        self.published, self.released = [], 0
+        self.may_publish = asyncio.Event()
+        self.may_publish.set()
+
+    async def acquire(self, partitions):
+        found = self.acquisitions.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def process(self, batch):
+        return [Work(r, (Outgoing("out", None, f"{r.partition}/{r.offset}".encode()),)) for r in batch]
+
+    async def publish(self, batch, ends):
+        await self.may_publish.wait()
+        if self.failures and self.failures.pop(0):
+            raise PublishFailed("told to")
+        self.published.append(([record.value.decode() for record in batch], dict(ends)))
+
+    async def release(self):
+        self.released += 1
+
+
+class Bench:
+    def __init__(self, stage, ours=lambda: True, batch_max=10):
+        self.failed = []
+        self.pipeline = Pipeline(
+            stage, [ONE, TWO], batch_max=batch_max, batch_wait_ms=0, still_ours=ours,
+            got_room=lambda: None, fail=self.failed.append,
+        )  # fmt: skip
+
+    async def settled(self, stage, count):
+        for _ in range(200):
+            if len(stage.published) >= count or self.failed:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(stage.published)
+
+
+async def test_a_batch_holds_what_gathered_of_all_partitions_with_their_ends():
+    stage = Stage({ONE: 0, TWO: 5})
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1))
+    bench.pipeline.put(records(2, 5))
+    await bench.settled(stage, 1)
+    assert stage.published == [(["1/0", "1/1", "2/5"], {ONE: 2, TWO: 6})]
+    await bench.pipeline.close(1)
+
+
+async def test_records_below_the_acquired_positions_are_dropped():
+    stage = Stage({ONE: 3, TWO: 0})
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 1, 2))
+    bench.pipeline.put(records(1, 2, 3, 4))
+    await bench.settled(stage, 1)
+    assert stage.published == [(["1/3", "1/4"], {ONE: 5})]
+    await bench.pipeline.close(1)
+
+
+async def test_a_batch_is_at_most_batch_max_and_keeps_order():
+    stage = Stage({ONE: 0, TWO: 0})
+    bench = Bench(stage, batch_max=2)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1, 2, 3, 4))
+    await bench.settled(stage, 3)
+    assert [ends for _, ends in stage.published] == [{ONE: 2}, {ONE: 4}, {ONE: 5}]
+    await bench.pipeline.close(1)
+
+
+async def test_there_is_room_for_two_batches_and_no_more():
+    stage = Stage({ONE: 0, TWO: 0})
+    stage.may_publish.clear()
+    bench = Bench(stage, batch_max=2)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1, 2))
+    assert bench.pipeline.has_room()
+    bench.pipeline.put(records(1, 3))
+    assert not bench.pipeline.has_room()
+    stage.may_publish.set()
+    await bench.settled(stage, 2)
+    await asyncio.sleep(0.01)
+    assert bench.pipeline.has_room()
+    await bench.pipeline.close(1)
+
+
+@pytest.mark.parametrize(
+    ("found", "then"),
+    [
+        pytest.param({ONE: 0, TWO: 0}, [(["1/0", "1/1"], {ONE: 2})], id="nothing of it was published"),
+        pytest.param({ONE: 2, TWO: 0}, [], id="all of it was published"),
+        pytest.param({ONE: 1, TWO: 0}, [(["1/1"], {ONE: 2})], id="some of it was published"),
+    ],
+)
+async def test_after_a_failed_publish_the_batch_is_cut_at_the_positions_acquired_again(found, then):
+    stage = Stage({ONE: 0, TWO: 0}, PublishFailed("no broker"), found, failures=[True])
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1))
+    await bench.settled(stage, 1) if then else await asyncio.sleep(0.5)
+    bench.pipeline.put(records(2, 0))
+    await bench.settled(stage, len(then) + 1)
+    assert stage.published == [*then, (["2/0"], {TWO: 1})]
+    assert stage.released >= 1
+    await bench.pipeline.close(1)
+
+
+async def test_a_batch_that_was_already_waiting_is_cut_too():
+    stage = Stage({ONE: 0, TWO: 0}, {ONE: 4, TWO: 0}, failures=[True])
+    stage.may_publish.clear()
+    bench = Bench(stage, batch_max=2)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1, 2, 3))
+    await asyncio.sleep(0.02)
+    stage.may_publish.set()
+    bench.pipeline.put(records(1, 4))
+    await bench.settled(stage, 1)
+    assert stage.published == [(["1/4"], {ONE: 5})]
+    await bench.pipeline.close(1)
+
+
+async def test_positions_never_go_back():
+    stage = Stage({ONE: 0, TWO: 0}, {ONE: 0, TWO: 0}, failures=[False, True])
+    bench = Bench(stage, batch_max=2)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1))
+    await bench.settled(stage, 1)
+    bench.pipeline.put(records(2, 0))
+    await bench.settled(stage, 2)
+    assert stage.published == [(["1/0", "1/1"], {ONE: 2}), (["2/0"], {TWO: 1})]
+    assert bench.pipeline._positions == {ONE: 2, TWO: 1}
+    await bench.pipeline.close(1)
+
+
+async def test_a_worker_that_lost_its_partitions_goes_quiet_and_acquires_nothing():
+    stage = Stage({ONE: 0, TWO: 0}, failures=[True])
+    bench = Bench(stage, ours=lambda: False)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0))
+    await asyncio.sleep(0.05)
+    assert (stage.published, bench.failed, bench.pipeline.has_room()) == ([], [], False)
+    await bench.pipeline.close(1)
+
+
+async def test_what_a_stage_cannot_mend_ends_the_process():
+    stage = Stage({ONE: 0, TWO: 0})
+    boom = ValueError("no way")
+
+    async def process(batch):
+        raise boom
+
+    stage.process = process
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0))
+    await bench.settled(stage, 1)
+    assert bench.failed == [boom]
+    await bench.pipeline.close(0)
+
+
+async def test_closing_finishes_what_is_under_way_and_drops_what_was_not_begun():
+    stage = Stage({ONE: 0, TWO: 0})
+    stage.may_publish.clear()
+    bench = Bench(stage, batch_max=1)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0, 1, 2, 3, 4, 5))
+    await asyncio.sleep(0.02)
+    closing = asyncio.create_task(bench.pipeline.close(2))
+    await asyncio.sleep(0.02)
+    stage.may_publish.set()
+    await closing
+    assert 1 <= len(stage.published) < 6
+    assert [batch for batch, _ in stage.published] == [[f"1/{n}"] for n in range(len(stage.published))]
+
+
+async def test_closing_does_not_wait_longer_than_told():
+    stage = Stage({ONE: 0, TWO: 0})
+    stage.may_publish.clear()
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0))
+    await asyncio.sleep(0.02)
+    await asyncio.wait_for(bench.pipeline.close(0.05), 1)
+    assert (stage.published, stage.released) == ([], 1)

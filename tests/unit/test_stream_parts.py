@@ -1,0 +1,114 @@
+"""The parts of the stream that are functions: routing keys, origins, positions, the watchdog's judgement."""
+
+import json
+
+import pytest
+from aiokafka import TopicPartition
+
+from mergeline.domain.messages import Coordinate
+from mergeline.errors import SetupError
+from mergeline.stream.offsets import position
+from mergeline.stream.origin import message_of, routed
+from mergeline.stream.route import routing_key
+from mergeline.stream.watchdog import CHECKS, Watchdog
+
+
+class Record:
+    def __init__(self, topic, partition, offset, key=None, value=b"{}", headers=(), timestamp=1_700_000_000_000):
+        self.topic, self.partition, self.offset, self.timestamp = topic, partition, offset, timestamp
+        self.key, self.value, self.headers = key, value, headers
+
+
+UNREAD = b"unread:identifier-updates:3"
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "key"),
+    [
+        ("identifier-updates", {"orgId": 1, "customerId": 2}, b"1:2"),
+        ("identifier-updates", {"orgId": 1, "customerId": 2, "Add": "misspelt"}, b"1:2"),
+        ("customer-registrations", {"orgId": 1, "customerId": 2}, b"1:2"),
+        ("card-registrations", {"orgId": 1, "cardNumber": " C1 "}, b"1:card:C1"),
+        ("identifier-updates", {"orgId": 1}, UNREAD),
+        ("identifier-updates", {"orgId": 0, "customerId": 2}, UNREAD),
+        ("identifier-updates", {"orgId": True, "customerId": 2}, UNREAD),
+        ("identifier-updates", {"orgId": 1, "customerId": 2**63}, UNREAD),
+        ("identifier-updates", {"orgId": 1, "customerId": "2"}, UNREAD),
+        ("card-registrations", {"orgId": 1, "cardNumber": 7}, b"unread:card-registrations:3"),
+        ("identifier-updates", [1], UNREAD),
+        ("identifier-updates", b"{", UNREAD),
+        ("identifier-updates", b"\xff", UNREAD),
+        ("identifier-updates", b'"\\ud800"', UNREAD),
+        ("identifier-updates", b"[" * 50_000, UNREAD),
+        ("identifier-updates", b" " * 70_000, UNREAD),
+        ("identifier-updates", None, UNREAD),
+    ],
+)
+def test_a_message_is_routed_by_customer_or_card_and_else_by_where_it_came_from(topic, value, key):
+    data = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
+    assert routing_key(topic, 3, data) == key
+
+
+@pytest.mark.parametrize("key", [None, b"", b"k"], ids=["null key", "empty key", "a key"])
+@pytest.mark.parametrize("headers", [(), (("mergeline-origin", b"forged/1/2/3/1"), ("h", None))], ids=["bare", "forged"])
+@pytest.mark.parametrize("value", [None, b"", b"{}"], ids=["null value", "empty value", "a value"])
+def test_a_routed_message_reads_back_as_it_was(key, headers, value):
+    sent = Record("p.identifier-updates", 3, 42, key, value, headers, timestamp=77)
+    out = routed(sent, b"1:2", "p.")
+    message = message_of(Record("p.commands-by-customer", 1, 9, out.key, out.value, out.headers), "p.")
+    assert message.origin == Coordinate("identifier-updates", 3, 42)
+    assert message.at == Coordinate("commands-by-customer", 1, 9)
+    assert (message.key, message.value, message.headers, message.timestamp_ms) == (key, value, tuple(headers), 77)
+
+
+def test_origin_headers_on_a_public_topic_are_the_producers_own():
+    headers = (("mergeline-origin", b"identifier-updates/0/0/0/0"),)
+    message = message_of(Record("p.identifier-updates", 3, 42, b"k", b"{}", headers), "p.")
+    assert (message.origin, message.headers) == (Coordinate("identifier-updates", 3, 42), headers)
+
+
+PARTITION = TopicPartition("t", 0)
+
+
+@pytest.mark.parametrize(
+    ("committed", "start", "end", "floor", "expected"),
+    [
+        pytest.param(None, 0, 10, 0, 0, id="new group: from the log's start"),
+        pytest.param(None, 7, 10, 0, 7, id="new group, records expired before it was there"),
+        pytest.param(4, 0, 10, 0, 4, id="the committed offset"),
+        pytest.param(4, 0, 10, 6, 6, id="published further than committed"),
+        pytest.param(None, 0, 10, 6, 6, id="the group's offsets expired: not everything again"),
+        pytest.param(10, 0, 10, 10, 10, id="at the end"),
+    ],
+)
+def test_a_partition_goes_on(committed, start, end, floor, expected):
+    assert position(PARTITION, committed, start, end, floor) == expected
+
+
+@pytest.mark.parametrize(
+    ("committed", "start", "end", "floor", "words"),
+    [
+        pytest.param(4, 5, 10, 0, "expired before they were read", id="records expired unread"),
+        pytest.param(None, 0, 10, 11, "made anew", id="the topic was made anew, offsets expired"),
+        pytest.param(11, 0, 10, 0, "made anew", id="the topic was made anew"),
+    ],
+)
+def test_a_partition_stops_for_an_operator(committed, start, end, floor, words):
+    with pytest.raises(SetupError, match=words):
+        position(PARTITION, committed, start, end, floor)
+
+
+def looks(watchdog, *lags):
+    return [watchdog.look({PARTITION: lag}) for lag in lags]
+
+
+def test_the_watchdog_calls_a_partition_stalled_that_has_something_to_read_and_stands_still():
+    watchdog = Watchdog(None, None, 60_000)
+    assert looks(watchdog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
+    assert watchdog.look({PARTITION: (5, 12)}) == [PARTITION]
+
+
+@pytest.mark.parametrize("lag", [[(9, 9)], [(5, 9), (6, 9)]], ids=["idle", "moving"])
+def test_the_watchdog_leaves_alone_what_is(lag):
+    watchdog = Watchdog(None, None, 60_000)
+    assert not any(looks(watchdog, *(lag * (CHECKS * 2))))
