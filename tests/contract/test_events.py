@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2] / "schemas"
 ASYNCAPI = yaml.safe_load((ROOT / "asyncapi.yaml").read_bytes())
 NOW = datetime(2026, 11, 21, 10, 0, 0, 123456, tzinfo=UTC)
 ORG, STRICT_ORG, NO_ORG = 1, 2, 3
-REQUESTS = 500
+REQUESTS = 300
 CUSTOMERS = 10
 CATALOG = {
     "sources": {"INSTORE": "single", "TMALL": "single", "WECHAT": "multiple"},

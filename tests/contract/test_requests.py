@@ -35,7 +35,7 @@ NAMES = {
 }
 SCHEMAS = {topic: json.loads((ROOT / f"requests/{name}.schema.json").read_bytes()) for topic, name in NAMES.items()}
 MADE_UP = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     database=None,
     phases=[Phase.generate],
