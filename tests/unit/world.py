@@ -280,8 +280,11 @@ class World:
         return prepare(request, self.catalogs.get(request.org_id))
 
     def batch(self, messages: Sequence[Message]) -> list[Said]:
-        """Decide the messages together, on all rows and on the needed ones; write; what was said for each."""
-        items = [self.item(message) for message in messages]
+        """Decode and decide the messages together; what was said for each."""
+        return self.decide([self.item(message) for message in messages])
+
+    def decide(self, items: Sequence[Prepared | Refused]) -> list[Said]:
+        """Decide the items together, on all rows and on the needed ones, and write."""
         runs = []
         for state in (self.rows.everything(), self.rows.what_is_needed(items, self.limits)):
             answers = decide_batch(state, self.rows.ledger_for(items), items, self.now, self.limits, "mergeline.")
