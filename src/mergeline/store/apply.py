@@ -1,0 +1,165 @@
+"""The way of a batch through the database, on one screen: `Store.apply`.
+
+In: messages in order; what was published before; how far the ledger's answers reach. Out: one answer a message, in
+order, committed together with everything they change. Never: a statement a message, a decision on what was read
+without its lock, or half a batch.
+
+    replays -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> decide -> write -> commit ]
+                              ^                                              |
+                              +---- what was found is more than was locked --+     at most LOCK_ROUNDS_MAX times
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Any, Final
+
+import asyncpg
+
+from mergeline.domain.batch import Answer, Refused, decide_batch
+from mergeline.domain.commands import Request
+from mergeline.domain.dead_letters import Place
+from mergeline.domain.decode import decode
+from mergeline.domain.footprint import Footprint, footprint
+from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
+from mergeline.domain.prepare import Prepared, prepare
+from mergeline.domain.state import CustomerKey
+from mergeline.domain.vocabulary import DeadLetterCode
+from mergeline.store.catalog_cache import CatalogCache, Versioned, outdated
+from mergeline.store.failures import Unsettled
+from mergeline.store.locks import catalog_lock, lock
+from mergeline.store.options import Options
+from mergeline.store.progress import CheckRuns, count_runs, write_progress
+from mergeline.store.read import discover, read_holdings, read_ledger, read_named, read_versions
+from mergeline.store.replays import read_replays
+from mergeline.store.statements import OnStatement, Statements
+from mergeline.store.write import write_answers, write_changes
+
+LOCK_ROUNDS_MAX: Final = 5
+NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+class _Uncovered(Exception):
+    """Under the locks more was found than they cover: other owners, another catalog."""
+
+    def __init__(self, customers: set[CustomerKey], org_ids: set[int]) -> None:
+        super().__init__()
+        self.customers, self.org_ids = customers, org_ids
+
+
+class Store:
+    """The database as the worker uses it. Batches may run at the same time, in any number of processes."""
+
+    def __init__(self, pool: asyncpg.Pool, options: Options, on_statement: OnStatement | None = None) -> None:
+        self.pool, self.options = pool, options
+        self._on_statement = on_statement
+        self._catalogs = CatalogCache(options.catalogs_cached_max)
+
+    async def apply(
+        self,
+        messages: Sequence[Message],
+        *,
+        published: Mapping[Place, int] = NONE,
+        horizons: Mapping[Place, int] = NONE,
+        forced: Mapping[Coordinate, str] = NONE,
+        check_runs: CheckRuns | None = None,
+    ) -> list[Answer]:
+        """Answer the messages, in order, in one transaction.
+
+        Args:
+            messages: what was read, in order within each partition.
+            published: of partitions, the first offset not yet published; raised together with the batch.
+            horizons: the highest offset of each partition that the ledger has an answer for (`Store.horizons`).
+            forced: messages, by where they were read, that become dead letters `PROCESSING_FAILED` with this text.
+            check_runs: told how many dead letters in a row each origin partition has now; may raise to undo it all.
+
+        Raises:
+            Exception: as it came; `failures.kind_of` says what to do. Nothing was changed then, unless the answer to
+                the commit was lost: the ledger knows, so applying the batch again is right either way.
+        """
+        async with self.statements() as db:
+            answers = await read_replays(db, messages, horizons, self.options.topic_prefix)
+            items = [_decoded(message, forced) for message in messages if message.at not in answers]
+            decided = await self._in_rounds(db, items, published, check_runs)
+            answers |= {answer.message.at: answer for answer in decided}
+        return [answers[message.at] for message in messages]
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Statements]:
+        """A connection of the pool."""
+        async with self.pool.acquire() as connection:
+            yield Statements(connection, self._on_statement)
+
+    async def _in_rounds(
+        self,
+        db: Statements,
+        items: Sequence[Request | Refused],
+        published: Mapping[Place, int],
+        check_runs: CheckRuns | None,
+    ) -> list[Answer]:
+        """Each round locks what the one before has found, and starts from what is committed then."""
+        found: set[CustomerKey] = set()
+        for _ in range(LOCK_ROUNDS_MAX):
+            org_ids = {item.org_id for item in items if isinstance(item, Request)}
+            catalogs = await self._catalogs.get(db, org_ids)
+            prepared = [
+                item if isinstance(item, Refused) else prepare(item, catalogs[item.org_id].catalog) for item in items
+            ]
+            touched = footprint(prepared)
+            touched.customers |= found
+            try:
+                async with db.transaction():
+                    await self.bound(db)
+                    answers = await self._decide(db, prepared, touched, catalogs) if prepared else []
+                    await count_runs(db, self.options.group_id, answers, published, check_runs)
+                    await write_progress(db, self.options.group_id, published)
+                    return answers
+            except _Uncovered as uncovered:
+                found |= uncovered.customers
+                self._catalogs.forget(uncovered.org_ids)
+        raise Unsettled(f"owners or catalogs changed in each of {LOCK_ROUNDS_MAX} rounds")
+
+    async def _decide(
+        self,
+        db: Statements,
+        prepared: Sequence[Prepared | Refused],
+        touched: Footprint,
+        catalogs: Mapping[int, Versioned],
+    ) -> list[Answer]:
+        options = self.options
+        touched.customers |= await discover(db, touched)
+        now = await lock(db, touched.names(), map(catalog_lock, touched.orgs), options.lock_keys_max)
+        state, uncovered = await read_named(db, touched)
+        changed = outdated(catalogs, await read_versions(db, touched.orgs))
+        if uncovered or changed:
+            raise _Uncovered(uncovered, changed)
+        known = await read_ledger(db, prepared)
+        await read_holdings(db, prepared, touched, state, options.limits, options.held_rows_max)
+        answers = decide_batch(state, known.ledger, prepared, now, options.limits, options.topic_prefix)
+        await write_changes(db, state.changes())
+        await write_answers(db, answers, known.ids)
+        return answers
+
+    async def bound(self, db: Statements) -> None:
+        """Bound the transaction that was just begun."""
+        options = self.options
+        times = (options.lock_wait_ms_max, options.statement_ms_max, options.idle_ms_max)
+        await db.fetch("bounds", *(f"{milliseconds}ms" for milliseconds in times))
+
+
+def _decoded(message: Message, forced: Mapping[Coordinate, str]) -> Request | Refused:
+    """The request of a message; or what is to be said where there is none, or it must not be tried again."""
+    text = forced.get(message.at)
+    try:
+        request = decode(message)
+    except Exception:
+        # `decode` never raises; if it should, the message is isolated like any other, and ends here.
+        if text is None:
+            raise
+        request = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text)
+    if isinstance(request, DeadLetterReason):
+        return Refused(message, request, message.origin.request_id)
+    if text is not None:
+        reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, request.org_id)
+        return Refused(message, reason, request.request_id)
+    return request

@@ -1,0 +1,77 @@
+"""The records of an answer as one value of the ledger, and back; `schema.sql` draws the layout.
+
+In: records, or bytes. Out: bytes, or the same records. Never: a record that comes back other than it went in, or
+one read from bytes that are no such value (`Torn`).
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from mergeline.domain.messages import Header, Outgoing
+
+LAYOUT: Final = 1
+_HEAD: Final = struct.Struct(">BI")
+_FIXED_FIELDS: Final = 3
+"""Topic, key and value; two more for each header."""
+
+
+class Torn(ValueError):
+    """The bytes are no records in a layout that is known."""
+
+
+def pack(records: Sequence[Outgoing]) -> bytes:
+    """The records as bytes."""
+    fields: list[bytes | None] = []
+    for record in records:
+        fields += (record.topic.encode(), record.key, record.value)
+        for name, value in record.headers:
+            fields += (name.encode(), value)
+    counts = [_FIXED_FIELDS + 2 * len(record.headers) for record in records]
+    lengths = [-1 if field is None else len(field) for field in fields]
+    head = _HEAD.pack(LAYOUT, len(records))
+    table = struct.pack(f">{len(counts)}H{len(lengths)}i", *counts, *lengths)
+    return b"".join((head, table, *filter(None, fields)))
+
+
+def unpack(data: bytes) -> tuple[Outgoing, ...]:
+    """The records that `pack` made the bytes of."""
+    try:
+        return _unpack(data)
+    except (struct.error, UnicodeDecodeError):
+        raise Torn("the bytes end early, or hold no text where a name must be") from None
+
+
+def _unpack(data: bytes) -> tuple[Outgoing, ...]:
+    layout, number = _HEAD.unpack_from(data)
+    if layout != LAYOUT:
+        raise Torn(f"layout {layout} is not known")
+    counts = struct.unpack_from(f">{number}H", data, _HEAD.size)
+    table_at = _HEAD.size + 2 * number
+    lengths = struct.unpack_from(f">{sum(counts)}i", data, table_at)
+    position = table_at + 4 * len(lengths)
+    if position + sum(length for length in lengths if length > 0) != len(data):
+        raise Torn("the bytes are fewer or more than their table says")
+    fields: list[bytes | None] = []
+    for length in lengths:
+        fields.append(None if length < 0 else data[position : position + length])
+        position += max(length, 0)
+    records, first = [], 0
+    for count in counts:
+        records.append(_record(fields[first : first + count]))
+        first += count
+    return tuple(records)
+
+
+def _record(fields: Sequence[bytes | None]) -> Outgoing:
+    if len(fields) < _FIXED_FIELDS or len(fields) % 2 == 0:
+        raise Torn("a record has three fields and two for each header")
+    topic, key, value, *rest = fields
+    headers: tuple[Header, ...] = tuple((_name(rest[at]), rest[at + 1]) for at in range(0, len(rest), 2))
+    return Outgoing(_name(topic), key, value, headers)
+
+
+def _name(field: bytes | None) -> str:
+    if field is None:
+        raise Torn("a name is missing")
+    return field.decode()

@@ -1,0 +1,40 @@
+"""Advisory locks over everything a transaction may touch, taken in one order by everybody.
+
+In: names (`customer:7:1`), which may be shared by readers. Out: locks that end with the transaction, and the time
+when the last one was there. Never: a lock taken late, below one that is held; that is how deadlocks are made.
+
+The order is that of the hashed keys, not of the names: two names with one key are one lock. The statement stands by
+itself and the transaction is READ COMMITTED, so that every read behind it sees what the last holder committed.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import blake2b
+
+from mergeline.store.failures import BatchTooLarge
+from mergeline.store.statements import Statements
+
+
+def lock_key(name: str) -> int:
+    """The signed 64-bit key of a name: the first 8 bytes of its BLAKE2b."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def catalog_lock(org_id: int) -> str:
+    """What a batch shares and `catalog apply` takes alone."""
+    return f"catalog:{org_id}"
+
+
+async def lock(db: Statements, names: Iterable[str], shared: Iterable[str], keys_max: int) -> datetime:
+    """Take all locks, `shared` ones with other readers; the time when that was done.
+
+    Raises:
+        BatchTooLarge: if there are more than `keys_max` keys; nothing was locked then.
+    """
+    wanted = dict.fromkeys(map(lock_key, shared), True) | dict.fromkeys(map(lock_key, names), False)
+    if len(wanted) > keys_max:
+        raise BatchTooLarge(len(wanted), keys_max)
+    keys = sorted(wanted)
+    (row,) = await db.fetch("lock", keys, [wanted[key] for key in keys])
+    now: datetime = row["now"]
+    return now

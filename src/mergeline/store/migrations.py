@@ -1,0 +1,63 @@
+"""The schema, brought up to date.
+
+In: an address, or a connection. Out: the names of what was, or has to be, applied. Never: half a migration, or two
+processes that migrate at once.
+
+A migration is a file of `migrations/`, applied in the order of the names; `schema.sql` shows what they lead to.
+"""
+
+from importlib.resources import files
+from typing import Final
+
+import asyncpg
+
+from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
+from mergeline.store.locks import lock_key
+from mergeline.store.pool import CONNECT_TIMEOUT_S
+from mergeline.store.queries import SQL
+from mergeline.store.statements import Connection
+
+MIGRATION_LOCK: Final = lock_key("migrate")
+
+
+async def migrate(database_url: str) -> list[str]:
+    """Apply what is pending, each migration in a transaction of its own, and make the ledger's next days.
+
+    Returns:
+        The names of the migrations that were applied.
+    """
+    connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
+    applied: list[str] = []
+    try:
+        while (name := await _apply_next(connection)) is not None:
+            applied.append(name)
+        await ensure_ledger_days(connection, DAYS_AHEAD)
+    finally:
+        await connection.close()
+    return applied
+
+
+async def pending(connection: Connection) -> list[str]:
+    """The migrations that have not been applied, in order."""
+    applied: set[str] = set()
+    if await connection.fetchval(SQL["migrations_exist"]):
+        applied = {row["name"] for row in await connection.fetch(SQL["migrations_applied"])}
+    return [name for name in _scripts() if name not in applied]
+
+
+async def _apply_next(connection: Connection) -> str | None:
+    """Apply the first pending migration; its name, or None where there is none."""
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(SQL["lock_one"], MIGRATION_LOCK)
+        names = await pending(connection)
+        if not names:
+            return None
+        await connection.execute(_scripts()[names[0]])
+        await connection.execute(SQL["migration_insert"], names[0])
+        return names[0]
+
+
+def _scripts() -> dict[str, str]:
+    folder = files("mergeline.store").joinpath("migrations")
+    scripts = {file.name.removesuffix(".sql"): file for file in folder.iterdir() if file.name.endswith(".sql")}
+    return {name: scripts[name].read_text(encoding="utf-8") for name in sorted(scripts)}

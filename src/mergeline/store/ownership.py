@@ -1,0 +1,70 @@
+"""Whose the partitions are: the rows of `partition_owner`, held while a new owner fences the last one.
+
+In: partitions. Out: their rows, locked until the claim ends; a transactional id written into them. Never: two claims
+of one partition at the same time, or a claim that a paused worker holds for longer than `idle_ms_max`.
+
+The order that makes it safe is the caller's: claim; initialise every transactional id found (which fences its
+owner); initialise one's own; write it; leave the claim, which commits. An exception on the way out means that the
+outcome is unknown, and so: not owned.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mergeline.domain.dead_letters import Place
+from mergeline.store.apply import Store
+from mergeline.store.replays import read_horizons
+from mergeline.store.statements import Statements, columns_of
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The last owner of a partition, if any, and the first offset that it is not known to have published."""
+
+    transactional_id: str | None
+    published_offset: int
+
+
+class Claim:
+    """Partitions whose rows are locked."""
+
+    def __init__(self, db: Statements, group_id: str, owners: Mapping[Place, Owner]) -> None:
+        self.owners = owners
+        self._db, self._group_id = db, group_id
+
+    @property
+    def transactional_ids(self) -> set[str]:
+        """Every id that has to be fenced."""
+        return {owner.transactional_id for owner in self.owners.values() if owner.transactional_id is not None}
+
+    async def write(self, transactional_id: str) -> None:
+        """Make this, once the claim commits, the id that the next owner has to fence."""
+        places = columns_of(sorted(self.owners), 2)
+        await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
+
+
+@asynccontextmanager
+async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Claim]:
+    """Lock the rows of the partitions, in order; commits at the end of the block.
+
+    Args:
+        store: whose pool and group are used.
+        partitions: topics (without prefix) and partition numbers.
+    """
+    places = columns_of(sorted({(topic, partition) for topic, partition in partitions}), 2)
+    group_id = store.options.group_id
+    async with store.statements() as db, db.transaction():
+        await store.bound(db)
+        await db.execute("partitions_insert", group_id, *places)
+        rows = await db.fetch("partitions_lock", group_id, *places)
+        owners = {
+            (row["topic"], row["partition"]): Owner(row["transactional_id"], row["published_offset"]) for row in rows
+        }
+        yield Claim(db, group_id, owners)
+
+
+async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:
+    """The highest offset of each partition that the ledger has an answer for; to be read after the claim."""
+    async with store.statements() as db:
+        return await read_horizons(db, partitions)

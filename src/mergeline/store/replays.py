@@ -1,0 +1,41 @@
+"""What was answered before, found by where it was read and answered before it is decoded.
+
+In: messages, the replay horizon of their partitions. Out: the stored answers, byte for byte. Never: a message decoded
+anew that had an answer; a deploy with a stricter decoder between commit and publish must not change what is published.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+from mergeline.domain.batch import Answer, replay
+from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Coordinate, Message
+from mergeline.store.rows import ledger_row_of
+from mergeline.store.statements import Statements, columns_of
+
+
+async def read_replays(
+    db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int], topic_prefix: str
+) -> dict[Coordinate, Answer]:
+    """The answers of those messages at or below the horizons that the ledger has, by where they were read."""
+    again = {
+        message.at: message
+        for message in messages
+        if message.at.offset <= horizons.get((message.at.topic, message.at.partition), -1)
+    }
+    if not again:
+        return {}
+    places = [(at.topic, at.partition, at.offset) for at in again]
+    answers: dict[Coordinate, Answer] = {}
+    for row in map(ledger_row_of, await db.fetch("replays", *columns_of(places, 3))):
+        message = again[row.at]
+        # A topic that was made anew has other messages at the same places.
+        if row.origin == message.origin and row.body_sha256 == sha256(message.value or b"").digest():
+            answers[row.at] = replay(message, row, topic_prefix)
+    return answers
+
+
+async def read_horizons(db: Statements, places: Sequence[Place]) -> dict[Place, int]:
+    """The highest offset of each partition that the ledger has an answer for; none where it has none."""
+    rows = await db.fetch("horizons", *columns_of(list(places), 2))
+    return {(row["topic"], row["partition"]): row["at_offset"] for row in rows}

@@ -1,0 +1,65 @@
+"""One connection, seen as the named statements of `queries.sql`.
+
+In: a connection of asyncpg, and optionally whom to tell of each statement before it is sent (the seam at which tests
+hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from mergeline.store.queries import SQL
+
+# As text: only the stubs of asyncpg know the parameter.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+OnStatement = Callable[[str], Awaitable[None]]
+
+
+class Statements:
+    """A connection and its hook; names that stand for no text are `begin`, `commit`, `rollback` and `copy_<table>`."""
+
+    def __init__(self, connection: Connection, on_statement: OnStatement | None = None) -> None:
+        self._connection, self._on_statement = connection, on_statement
+
+    async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of a query."""
+        await self._announce(name)
+        return await self._connection.fetch(SQL[name], *arguments)
+
+    async def execute(self, name: str, *arguments: object) -> int:
+        """Run a statement; how many rows it wrote."""
+        await self._announce(name)
+        tag = await self._connection.execute(SQL[name], *arguments)
+        *_, rows = tag.split()
+        return int(rows) if rows.isdecimal() else 0
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows to a table by COPY."""
+        await self._announce(f"copy_{table}")
+        await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction at READ COMMITTED: committed at the end, rolled back by an exception."""
+        transaction = self._connection.transaction(isolation="read_committed")
+        await self._announce("begin")
+        await transaction.start()
+        try:
+            yield
+            await self._announce("commit")
+        except BaseException:
+            await self._announce("rollback")
+            await transaction.rollback()
+            raise
+        await transaction.commit()
+
+    async def _announce(self, name: str) -> None:
+        if self._on_statement is not None:
+            await self._on_statement(name)
+
+
+def columns_of(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as the arrays that `unnest` takes; `width` of them, also where there is no row."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
