@@ -20,6 +20,7 @@ import faust
 import structlog
 import uvloop
 
+from mergeline.database import keep_days, not_ready, open_store
 from mergeline.errors import SetupError
 from mergeline.health import HealthServer
 from mergeline.logs import configure
@@ -52,8 +53,12 @@ def run_worker(settings: Settings) -> int:
     store = loop.run_until_complete(_prepared(settings))
     folder = Path(tempfile.gettempdir()) / "mergeline"
     worker = Worker(settings, client_options(settings), store, folder=folder, fail=end_process)
-    health = HealthServer(settings.http_host, settings.http_port, worker.not_ready)
-    worker.serve(health.start, health.stop)
+
+    async def reason() -> str | None:
+        return worker.not_ready() or await not_ready(store)
+
+    health = HealthServer(settings.http_host, settings.http_port, reason)
+    worker.boot([health.start], [worker.watch, lambda: keep_days(store)], [health.stop, store.pool.close])
     faust_worker = faust.Worker(
         worker.app, loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
@@ -76,7 +81,7 @@ async def _prepared(settings: Settings) -> Store:
             await check_drained(settings)
 
     await _patiently(topics, deadline)
-    return await _patiently(lambda: Store.open(settings), deadline)
+    return await _patiently(lambda: open_store(settings), deadline)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _T:

@@ -8,7 +8,7 @@ JoinGroup callback, directly before the flow resumes; `on_partitions_revoked` be
 `on_before_shutdown` before the group is left.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from mergeline.stream.producers import Producers
 from mergeline.stream.route import RouteStage
 from mergeline.stream.watchdog import Watchdog
 
+Step = Callable[[], Awaitable[None]]
 HEARTBEATS_A_SESSION: Final = 3
 REBALANCE_TIMEOUT_S: Final = 20.0
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -60,28 +61,28 @@ class Worker:
             self._agent(stage.name, sorted(topics))
         self._hooks()
         self._watchdog = Watchdog(lambda: offsets.lags(self.assignment.partitions), fail, settings.progress_timeout_ms)
-        self._store = store
 
-    async def not_ready(self) -> str | None:
+    def not_ready(self) -> str | None:
         """What keeps this worker from being ready, or None."""
-        if not self.assignment.is_open:
-            return "no partitions are open (not yet assigned, or being acquired)"
-        return await self._store.not_ready()
+        return None if self.assignment.is_open else "no partitions are open (not yet assigned, or being acquired)"
 
-    def serve(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Run the watchdog, and something besides, from before the consumer starts until after it stopped."""
-        watchdog = self._watchdog
+    async def watch(self) -> None:
+        """The watchdog, for ever."""
+        await self._watchdog.run()
+
+    def boot(self, starts: Sequence[Step], tasks: Sequence[Step], stops: Sequence[Step]) -> None:
+        """What else runs in this process: `starts` before the consumer starts, `stops` after it stopped."""
 
         class Surroundings(faust.Service):
             async def on_start(self) -> None:
-                await start()
+                for start in starts:
+                    await start()
+                for task in tasks:
+                    self.add_future(task())
 
             async def on_stop(self) -> None:
-                await stop()
-
-            @faust.Service.task
-            async def _watch(self) -> None:
-                await watchdog.run()
+                for stop in stops:
+                    await stop()
 
         class Boot(BootStrategy):
             def server(self) -> Any:
