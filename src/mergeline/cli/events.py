@@ -24,9 +24,14 @@ class Said(NamedTuple):
     word: str
     text: str
     mood: Mood
+    codes: tuple[str, ...] = ()
+    """Of errors and warnings."""
+    request_id: str = ""
+    """Of an outcome."""
 
     def __str__(self) -> str:
-        return f"{self.word:<{WORD_WIDTH}} {self.text}"
+        request = [f"request {self.request_id}"] if self.request_id else []
+        return f"{self.word:<{WORD_WIDTH}} " + "  ".join([self.text, *self.codes, *request])
 
 
 def said_of(topic: str, value: bytes | None, headers: Headers) -> Said:
@@ -72,12 +77,9 @@ def _registration(data: Any, headers: _Headers) -> Said:
 def _answer(data: Any, headers: _Headers, parts: list[str]) -> Said:
     if headers.get("mergeline-duplicate") == b"true":
         parts.append("(answered before)")
-    codes = [problem["code"] for problem in (*data["errors"], *data["warnings"])]
-    if codes:
-        parts.append(" ".join(codes))
-    parts.append(f"request {data['requestId']}")
+    codes = tuple(problem["code"] for problem in (*data["errors"], *data["warnings"]))
     moods: dict[str, Mood] = {"applied": "good", "rejected": "bad"}
-    return Said(data["status"], "  ".join(parts), moods.get(data["status"], "plain"))
+    return Said(data["status"], "  ".join(parts), moods.get(data["status"], "plain"), codes, data["requestId"])
 
 
 def _merged(data: Any, _: _Headers) -> Said:

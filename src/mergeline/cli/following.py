@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 import orjson
 from aiokafka import ConsumerRecord
 
-from mergeline.cli.events import problems_text, said_of
+from mergeline.cli.events import Said, problems_text, said_of
 from mergeline.cli.kafka import Placed
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.vocabulary import Topic, dead_letter_topic
@@ -46,9 +46,9 @@ class Answer(Generic[Mark]):
     """Without prefix."""
     record: ConsumerRecord
 
-    def text(self) -> str:
+    def said(self) -> Said:
         """In words."""
-        return said_of(self.topic, self.record.value, self.record.headers).text
+        return said_of(self.topic, self.record.value, self.record.headers)
 
     def document(self) -> Any:
         """For a program: the outcome's data, or the dead letter's headers."""

@@ -14,7 +14,7 @@ from typing import IO, Final
 import click
 from rich.text import Text
 
-from mergeline.cli.events import STYLES, Mood
+from mergeline.cli.events import STYLES
 from mergeline.cli.exchange import Exchange, Item
 from mergeline.cli.files import Line, read_lines
 from mergeline.cli.following import Answer, Identity
@@ -32,7 +32,6 @@ TOPICS: Final = {
     "customers": Topic.CUSTOMER_REGISTRATIONS,
     "cards": Topic.CARD_REGISTRATIONS,
 }
-_MOODS: Final[dict[str, Mood]] = {"applied": "good", "rejected": "bad", "dead letter": "bad"}
 
 
 @click.command()
@@ -120,10 +119,9 @@ class _Run:
         if self.as_json:
             print_json({"line": answer.mark.number, "status": answer.status, "answer": answer.document()})
             return
-        said = Text(f"line {answer.mark.number:<6} {answer.status:<11} ")
-        said.append(answer.text(), STYLES[_MOODS.get(answer.status, "plain")])
-        self.out.print(said, soft_wrap=True)
-        for reason in answer.reasons:
+        said = answer.said()
+        self.out.print(Text(f"line {answer.mark.number:<6} {said}", STYLES[said.mood]), soft_wrap=True)
+        for reason in answer.reasons if answer.status == "rejected" else ():
             self.out.print(f"{'':<12}{reason}", soft_wrap=True)
 
     def _report(self, seconds: float, unanswered: int, *, waited: bool) -> int:

@@ -1,0 +1,108 @@
+"""Catalog files: YAML without its surprises, and errors that say where (SPEC section 7)."""
+
+import pytest
+
+from mergeline.cli.catalog_files import as_yaml, read_catalogs
+
+LEAST = "orgId: 1\nsources: {INSTORE: single}\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(*contents):
+        paths = []
+        for number, content in enumerate(contents):
+            paths.append(tmp_path / f"{number}.yaml")
+            paths[-1].write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_catalogs(paths)
+
+    return run
+
+
+def only_problem(found):
+    ((problem,),) = [found[1]]
+    return problem.path, problem.reason
+
+
+def test_a_whole_catalog(read):
+    text = """
+orgId: 100737
+defaultRegion: CN
+policies: {mergedCustomer: reject}
+blockList: [test@test.com, 0000000000, "null"]
+sources: {INSTORE: single, WECHAT: multiple}
+series: [{id: 163, code: GOLD, active: true, autoCreate: false, maxActiveCardsPerCustomer: 1, expiryDays: 365}]
+statusLabels: {BLOCKED: SUSPENDED}
+"""
+    (catalog,), problems = read(text)
+    assert problems == []
+    assert catalog.block_list == ["test@test.com", "0000000000", "null"]
+    assert catalog.series[0].code == "GOLD"
+
+
+def test_json_is_yaml(read):
+    (catalog,), _ = read('{"orgId": 1, "sources": {"A": "single"}}')
+    assert catalog.org_id == 1
+
+
+def test_words_that_yaml_takes_for_something_else_are_texts(read):
+    names = ["NO", "on", "y", "2024-01-01", "1_000", "007", "0x1F", "1e3", "1.5", "12:30"]
+    (catalog,), _ = read("orgId: 1\nsources: {" + ", ".join(f'"{name}": single' for name in names) + "}")
+    (plain,), _ = read("orgId: 1\nsources:\n" + "".join(f"  {name}: single\n" for name in names))
+    assert list(plain.sources) == names
+    assert plain == catalog
+
+
+def test_what_is_shown_can_be_applied_again(read):
+    text = (
+        LEAST + "blockList: ['null', 'true', '12', '0', '~', ' x', NO]\nstatusLabels: {'12': ACTIVE, 'on': EXPIRED}\n"
+    )
+    (catalog,), problems = read(text)
+    assert problems == []
+    (again,), _ = read(as_yaml(catalog))
+    assert again == catalog
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "reason"),
+    [
+        ("", "", "no mapping of fields"),
+        ("- 1", "", "no mapping of fields"),
+        ("orgId: 1", "sources", "missing"),
+        (LEAST + "blockList: [12345]", "blockList[0]", "no text; put it in quotes"),
+        (LEAST + "blockList: [null]", "blockList[0]", "no text; put it in quotes"),
+        (LEAST + "colour: red", "colour", "no such field"),
+        (LEAST + "series: [{id: 1}, {id: 2, activ: true}]", "series[1].activ", "no such field"),
+        (LEAST + "series: [{id: 007}]", "series[0].id", "no whole number"),
+        (LEAST + "series: [{id: 1, active: yes}]", "series[0].active", "neither true nor false"),
+        (LEAST + "statusLabels: {LOST: GONE}", "statusLabels.LOST", "input should be 'NOT_ISSUED'"),
+        (LEAST + "series: [{id: 1}, {id: 1}]", "", "two series share an id or a code"),
+        (LEAST + "orgId: 2", "", "line 3, column 1: a key that stands twice"),
+        (LEAST + "series: &a []\nblockList: *a", "", "line 4, column 12: aliases are not taken here"),
+        (LEAST + "---\n" + LEAST, "", "line 3, column 1: but found another document"),
+        (LEAST + "series: [", "", "line 3, column 10"),
+        (b"\xff", "", "not UTF-8 at byte 0"),
+        ("orgId: \x07", "", "no YAML"),
+        ("? [a]\n: 1", "", "a key that is no text"),
+        ("[" * 5000, "", "no YAML"),
+    ],
+)
+def test_a_bad_file_says_where_and_why(read, text, path, reason):
+    found_path, found_reason = only_problem(read(text))
+    assert found_path == path
+    assert reason in found_reason
+
+
+def test_every_problem_of_every_file_is_said(read):
+    _, problems = read(LEAST, "orgId: 0\nsources: {A: many}\n", LEAST)
+    assert [(problem.file[-6:], problem.path) for problem in problems] == [
+        ("1.yaml", "orgId"),
+        ("1.yaml", "sources.A"),
+        ("2.yaml", "orgId"),
+    ]
+    assert "0.yaml too" in problems[-1].reason
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    _, (problem,) = read_catalogs([tmp_path / "none.yaml"])
+    assert str(problem).endswith("none.yaml: cannot be read: No such file or directory")
