@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ class Guarded:
         self._unread = b""
         self._state: dict[str, Any] = {"state": "idle"}
         self._last_step = 0
+        self._temporary: Path | None = None
         # A session of its own: Ctrl-C reaches our Python only, which then stops its servers in order.
         self._guard = subprocess.Popen(  # noqa: S603 - our own command
             [
@@ -59,6 +61,7 @@ class Guarded:
         if "folder" not in self._state:
             self.close()
             raise EmbeddedError("the process that guards the embedded servers did not start")
+        self._temporary = None if kept else Path(self._state["folder"])
         self.folder = kept or Path(self._state["folder"])
         self._state = {"state": "idle"}
 
@@ -116,6 +119,8 @@ class Guarded:
             self._guard.wait(GUARD_END_TIMEOUT_S)
         if self._guard.stdout:
             self._guard.stdout.close()
+        if self._temporary:  # the guard has removed it, unless it was killed itself
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _tell(self, **order: Any) -> None:
         if not self._guard.stdin:

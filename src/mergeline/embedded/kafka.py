@@ -93,7 +93,7 @@ class Kafka(Server):
 
     @cached_property
     def _jvm(self) -> Jvm:
-        return Jvm(packages.java(), packages.kafka_class_path(self.notice))
+        return Jvm(packages.java(), packages.kafka_jars(self.notice))
 
     @property
     def _class_list(self) -> Path:

@@ -1,8 +1,7 @@
 """Where the servers' programs come from.
 
 In: the packages of ``mergeline[demo]``. Out: paths of Java, of Kafka's jars and of PostgreSQL's programs. It fetches
-Kafka's jars once (from Maven Central, by jgo, into the usual Maven folder), remembers the class path, and never
-resolves again while those files are there.
+Kafka's jars once, from Maven Central, by jgo; while they are in the cache it neither resolves nor asks anybody.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import re
 import shutil
 import subprocess
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +27,9 @@ KAFKA_VERSION = "4.3.0"
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 JAVA_MIN = 17
 JAVA_VERSION_TIMEOUT_S = 20.0
-FETCH_ATTEMPTS = 3
+FETCH_ATTEMPTS_MAX = 3
+FETCH_PAUSE_S = 2.0
+FETCH_TIMEOUT_S = 30
 FETCH_THREADS = 8
 FETCH_LOCK_TIMEOUT_S = 600.0
 FETCH_LOCK_POLL_S = 0.2
@@ -82,30 +82,17 @@ def postgres_home() -> Path:
     return package / "pginstall"
 
 
-def kafka_class_path(notice: Callable[[str], None]) -> list[Path]:
+def kafka_jars(notice: Callable[[str], None]) -> list[Path]:
     """Kafka's jars; fetched if this machine has not got them."""
-    remembered = cache_dir() / f"kafka-{KAFKA_VERSION}.classpath"
-    if jars := _remembered(remembered):
-        return jars
-    if not importlib.util.find_spec("jgo"):
-        raise missing("jgo")
-    with _locked(remembered.with_suffix(".lock")):
-        if jars := _remembered(remembered):  # another process has fetched them meanwhile
-            return jars
-        notice(f"fetching Apache Kafka {KAFKA_VERSION} (once, 44 MB)")
-        jars = _fetch_kafka()
-        partial = remembered.with_suffix(".partial")
-        partial.write_text("\n".join(map(str, jars)), encoding="utf-8")
-        partial.replace(remembered)
-    return jars
-
-
-def _remembered(file: Path) -> list[Path]:
-    try:
-        jars = [Path(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return []
-    return jars if all(jar.is_file() for jar in jars) else []
+    folder = cache_dir() / f"kafka-{KAFKA_VERSION}"
+    if not folder.exists():
+        if not importlib.util.find_spec("jgo"):
+            raise missing("jgo")
+        with _locked(folder.with_name(f"{folder.name}.lock")):
+            if not folder.exists():  # another process may have fetched them meanwhile
+                notice(f"fetching Apache Kafka {KAFKA_VERSION} (once, 44 MB)")
+                _fetch_kafka(folder)
+    return sorted(folder.glob("*.jar"))
 
 
 @contextlib.contextmanager
@@ -124,29 +111,45 @@ def _locked(file: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_kafka() -> list[Path]:
-    """Resolves and fetches, again if the network or a file that an earlier run left half-way got in the way."""
-    import jgo  # noqa: PLC0415 - only the demo has it, and only the first time needs it
+def _fetch_kafka(folder: Path) -> None:
+    """Makes the folder with all jars at once, or not at all.
 
+    jgo leaves half a file behind when it is interrupted, and takes it for a whole one the next time. So it works in a
+    Maven folder of its own, which is thrown away.
+    """
     failed: Exception | None = None
-    for _ in range(FETCH_ATTEMPTS):
+    for attempt in range(FETCH_ATTEMPTS_MAX):
+        time.sleep(attempt * FETCH_PAUSE_S)
+        staging = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(staging, ignore_errors=True)
         try:
-            artifacts = jgo.resolve(KAFKA)
-            # Without a binding of slf4j, Kafka logs nothing. Resolved by itself: next to Kafka it would bring its own
-            # managed versions, among them of Kafka's client.
-            log4j = next(found.version for found in artifacts if found.artifactId == "log4j-core")
-            binding = artifacts[0].context.project("org.apache.logging.log4j", "log4j-slf4j-impl").at_version(log4j)
-            with ThreadPoolExecutor(FETCH_THREADS) as threads:
-                jars = [
-                    Path(jar) for jar in threads.map(lambda found: found.resolve(), [*artifacts, binding.artifact()])
-                ]
-        except Exception as error:  # noqa: BLE001 - jgo raises what its parts raise
+            jars = _resolve_kafka(staging / "repository")
+        except Exception as error:  # noqa: BLE001 - jgo raises what its parts raise, and asserts
             failed = error
             continue
-        broken = [jar for jar in jars if not zipfile.is_zipfile(jar)]
-        for jar in broken:
-            jar.unlink()
-            failed = EmbeddedError(f"not a jar: {jar}")
-        if not broken:
-            return jars
+        (staging / "jars").mkdir()
+        for jar in jars:
+            jar.rename(staging / "jars" / jar.name)
+        (staging / "jars").rename(folder)
+        shutil.rmtree(staging, ignore_errors=True)
+        return
     raise EmbeddedError(f"Apache Kafka could not be fetched from Maven Central: {failed}") from failed
+
+
+def _resolve_kafka(repository: Path) -> list[Path]:
+    import jgo.config  # noqa: PLC0415 - only the demo has it, and only the first time needs it
+    import jgo.constants  # noqa: PLC0415
+    import jgo.maven  # noqa: PLC0415
+
+    # The user's own settings come last, so that a mirror may stand in for Maven Central under its name.
+    repositories = {"central": jgo.constants.MAVEN_CENTRAL_URL} | jgo.config.GlobalSettings.load().repositories
+    maven = jgo.maven.MavenContext(repo_cache=repository, remote_repos=repositories, timeout=FETCH_TIMEOUT_S)
+    inputs, transitive = maven.resolver.resolve([maven.create_dependency(f"{KAFKA}:::compile")])
+    found = [*inputs, *(dependency for dependency in transitive if dependency.scope in {"compile", "runtime"})]
+    artifacts = [dependency.artifact for dependency in found]
+    # Without a binding of slf4j, Kafka logs nothing. Not resolved together with Kafka: the versions that log4j manages,
+    # among them of Kafka's client, would win.
+    log4j = next(artifact.version for artifact in artifacts if artifact.artifactId == "log4j-core")
+    binding = maven.project("org.apache.logging.log4j", "log4j-slf4j-impl").at_version(log4j).artifact()
+    with ThreadPoolExecutor(FETCH_THREADS) as threads:
+        return [Path(jar) for jar in threads.map(lambda artifact: artifact.resolve(), [*artifacts, binding])]
