@@ -6,10 +6,12 @@ error (its DETAIL carries values of the request), or a second place that reads a
     MergelineError
     └── StoreError
         ├── BatchTooLarge   a batch names or holds more than one transaction may lock or read: halve it
+        ├── CatalogRefused  a catalog drops what stored data rests on: an operator changes the file
         ├── Unsettled       owners kept changing while they were locked: try again
         └── Overtaken       rows changed in spite of the locks: try again (a lock is missing somewhere)
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
@@ -27,6 +29,14 @@ class BatchTooLarge(StoreError):
 
     def __init__(self, number: int, number_max: int) -> None:
         super().__init__(f"{number} locks or rows in one transaction; at most {number_max}")
+
+
+class CatalogRefused(StoreError):
+    """A catalog drops what stored data rests on."""
+
+    def __init__(self, uses: Sequence[str]) -> None:
+        super().__init__("; ".join(uses))
+        self.uses = tuple(uses)
 
 
 class Unsettled(StoreError):

@@ -12,6 +12,7 @@ select
     set_config('statement_timeout', $2, true),
     set_config('idle_in_transaction_session_timeout', $3, true),
     set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_seqscan', 'off', true),
     set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true);
 
@@ -323,15 +324,234 @@ select pg_advisory_xact_lock($1);
 select set_config('lock_timeout', $1, true);
 
 -- name: ledger_days
--- The days that have a partition.
+-- The days that have a partition, or rows without one.
 select to_date(right(partition.relname, 8), 'YYYYMMDD') as day
 from pg_inherits
 join pg_class as partition on partition.oid = inhrelid
 where inhparent = 'ledger'::regclass and partition.relname ~ '^ledger_\d{8}$'
+union
+select day from ledger_default
 order by day;
+
+-- name: ledger_ends
+-- How far the answers of a day reach in each partition, and how far those were published as far as is known here.
+select answered.topic, answered.partition, answered.at_offset, coalesce(owner.published_offset, 0) as published_offset
+from (
+    select at_topic as topic, at_partition as partition, max(at_offset) as at_offset
+    from ledger
+    where day = $2
+    group by at_topic, at_partition
+) as answered
+left join partition_owner as owner
+    on owner.group_id = $1 and owner.topic = answered.topic and owner.partition = answered.partition
+order by answered.topic, answered.partition;
+
+-- name: requests_drop
+-- The next request ids of a day, in the order of their places, that no later day has rows of.
+with page as (
+    select org_id, request_id, at_topic, at_partition, at_offset
+    from ledger
+    where day = $1 and (at_topic, at_partition, at_offset) > ($2, $3, $4)
+    order by at_topic, at_partition, at_offset
+    limit $5
+), dropped as (
+    delete from request using page
+    where request.org_id = page.org_id and request.request_id = page.request_id and request.day <= $1
+), forgotten as (
+    update request
+    set decided_day = null, decided_topic = null, decided_partition = null, decided_offset = null
+    from page
+    where request.org_id = page.org_id and request.request_id = page.request_id
+        and request.day > $1 and request.decided_day <= $1
+)
+select at_topic, at_partition, at_offset from page order by at_topic desc, at_partition desc, at_offset desc limit 1;
 
 -- name: ledger_add_day
 select ledger_add_day($1);
 
 -- name: ledger_drop_day
 select ledger_drop_day($1);
+
+-- ---------------------------------------------------------------- applying catalogs
+-- What of an org's data rests on something that a catalog drops. Rare, and exact only if it may look at everything.
+
+-- name: sources_used
+select name from unnest($2::text[]) as dropped (name)
+where exists (select from identifier where identifier.org_id = $1 and identifier.source = dropped.name);
+
+-- name: series_used
+select id from unnest($2::bigint[]) as dropped (id)
+where exists (select from card where card.org_id = $1 and card.series_id = dropped.id);
+
+-- name: labels_used
+select name from unnest($2::text[]) as dropped (name)
+where exists (select from card where card.org_id = $1 and card.label = dropped.name);
+
+-- ---------------------------------------------------------------- showing what is stored
+
+-- name: show_customer
+select org_id, customer_id, survivor_id, version, registered_at, merged_at
+from customer
+where org_id = $1 and customer_id = $2;
+
+-- name: show_customer_entries
+select type, value, source, account
+from identifier
+where org_id = $1 and customer_id = $2
+order by source, account, type, value;
+
+-- name: show_customer_cards
+select org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at
+from card
+where org_id = $1 and customer_id = $2
+order by number;
+
+-- name: show_customer_victims
+select customer_id from customer where org_id = $1 and survivor_id = $2 order by customer_id;
+
+-- name: show_customer_merges
+select merge_id, victim_id, survivor_id, request_id, merged_at from merge where org_id = $1 and victim_id = $2
+union
+select merge_id, victim_id, survivor_id, request_id, merged_at from merge where org_id = $1 and survivor_id = $2
+order by merged_at, victim_id;
+
+-- name: show_identifier
+select source, account, customer_id
+from identifier
+where org_id = $1 and type = $2 and value = $3
+order by source, account;
+
+-- name: show_card
+select org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at
+from card
+where org_id = $1 and number = $2;
+
+-- name: show_request
+-- Its decided row by its place, and the few others.
+select ledger.*
+from request
+join ledger on ledger.org_id = request.org_id
+    and ledger.request_id = request.request_id
+    and ledger.day = request.decided_day
+    and ledger.at_topic = request.decided_topic
+    and ledger.at_partition = request.decided_partition
+    and ledger.at_offset = request.decided_offset
+    and ledger.kind = 'decided'
+where request.org_id = $1 and request.request_id = $2
+union all
+select * from ledger where org_id = $1 and request_id = $2 and kind <> 'decided'
+order by decided_at, at_offset;
+
+-- ---------------------------------------------------------------- verifying
+-- Each finds the offenders of one rule, over everything; ids only, never the value of an identifier.
+
+-- name: verify_counts
+select
+    (select count(*) from customer where survivor_id is null) as living_customers,
+    (select count(*) from customer where survivor_id is not null) as merged_customers,
+    (select count(*) from merge) as merges,
+    (select count(*) from identifier) as entries,
+    (select count(*) from card) as cards,
+    (select count(*) from request) as requests,
+    (select count(*) from ledger) as ledger_rows;
+
+-- name: verify_entry_owners
+select format('org %s: an entry of type %s in source %s belongs to customer %s, who is %s',
+    org_id, identifier.type, identifier.source, identifier.customer_id,
+    case when customer.customer_id is null then 'not registered' else 'merged' end) as offender
+from identifier
+left join customer using (org_id, customer_id)
+where customer.customer_id is null or customer.survivor_id is not null;
+
+-- name: verify_card_owners
+select format('org %s: card %s belongs to customer %s, who is %s',
+    org_id, card.number, card.customer_id,
+    case when customer.customer_id is null then 'not registered' else 'merged' end) as offender
+from card
+left join customer using (org_id, customer_id)
+where card.customer_id is not null and (customer.customer_id is null or customer.survivor_id is not null);
+
+-- name: verify_one_owner
+select format('org %s: one value of type %s belongs to customers %s and %s',
+    org_id, type, min(customer_id), max(customer_id)) as offender
+from identifier
+group by org_id, type, value
+having min(customer_id) <> max(customer_id);
+
+-- name: verify_survivors
+select format('org %s: customer %s was merged into %s, who is %s',
+    victim.org_id, victim.customer_id, victim.survivor_id,
+    case
+        when victim.survivor_id = victim.customer_id then 'itself'
+        when survivor.customer_id is null then 'not registered'
+        else 'merged' end) as offender
+from customer as victim
+left join customer as survivor on survivor.org_id = victim.org_id and survivor.customer_id = victim.survivor_id
+where victim.survivor_id is not null and (survivor.customer_id is null or survivor.survivor_id is not null);
+
+-- name: verify_merges
+-- A merged customer has its merge, which led, later merges included, to where the customer points now.
+select format('org %s: customer %s %s', coalesce(merge.org_id, victim.org_id),
+    coalesce(merge.victim_id, victim.customer_id),
+    case
+        when merge.victim_id is null then 'is merged, but no merge is recorded'
+        when victim.survivor_id is null then 'lives, but its merge is recorded'
+        else 'points elsewhere than its recorded merge leads' end) as offender
+from merge
+full join (select * from customer where survivor_id is not null) as victim
+    on victim.org_id = merge.org_id and victim.customer_id = merge.victim_id
+left join customer as first on first.org_id = merge.org_id and first.customer_id = merge.survivor_id
+where merge.victim_id is null
+    or victim.survivor_id is null
+    or coalesce(first.survivor_id, first.customer_id) is distinct from victim.survivor_id;
+
+-- name: verify_population
+select format('%s customers are registered, but %s live and %s were merged away', registered, living, merged) as offender
+from (
+    select
+        count(*) as registered,
+        count(*) filter (where survivor_id is null) as living,
+        (select count(*) from merge) as merged
+    from customer
+) as population
+where registered <> living + merged;
+
+-- name: verify_card_statuses
+select format('org %s: card %s stands at %s and %s',
+    org_id, number, status, case when customer_id is null then 'has no owner' else 'has an owner' end) as offender
+from card
+where (status in ('ISSUED', 'ACTIVE', 'SUSPENDED') and customer_id is null)
+    or (status = 'NOT_ISSUED' and customer_id is not null);
+
+-- name: verify_decided_once
+select format('org %s: request %s was decided %s times', org_id, request_id, count(*)) as offender
+from ledger
+where kind = 'decided'
+group by org_id, request_id
+having count(*) > 1;
+
+-- name: verify_decided_found
+-- The look-up by request id finds the decided row, and nothing is decided that it would not find.
+select format('org %s: request %s is %s', coalesce(request.org_id, decided.org_id),
+    coalesce(request.request_id, decided.request_id),
+    case when decided.org_id is null
+        then 'known as decided, but the ledger has no such row'
+        else 'decided in the ledger, but not known by its id' end) as offender
+from (select * from ledger where kind = 'decided') as decided
+full join (select * from request where decided_day is not null) as request
+    on request.org_id = decided.org_id
+    and request.request_id = decided.request_id
+    and request.decided_day = decided.day
+    and request.decided_topic = decided.at_topic
+    and request.decided_partition = decided.at_partition
+    and request.decided_offset = decided.at_offset
+where decided.org_id is null or request.org_id is null;
+
+-- name: verify_places
+select format('%s messages were answered at %s-%s-%s', count(*), at_topic, at_partition, at_offset) as offender
+from ledger
+group by at_topic, at_partition, at_offset
+having count(*) > 1;
+
+-- name: verify_changes
+select org_id, request_id, outgoing from ledger where kind = 'decided';

@@ -1,0 +1,149 @@
+"""What is stored, for `mergeline show`.
+
+In: a connection, ids. Out: documents in the shapes of `schemas/show`, or None for what is not there. Never: two parts
+of one document from different times.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from mergeline.domain.events import timestamp
+from mergeline.domain.ledger import LedgerRow, RowKind
+from mergeline.domain.messages import Coordinate, Outgoing
+from mergeline.domain.values import normalise
+from mergeline.domain.vocabulary import Topic
+from mergeline.store.catalogs import newest_catalog
+from mergeline.store.rows import ledger_row_of
+from mergeline.store.statements import Connection, Statements
+
+Document = dict[str, Any]
+
+KINDS: Final[dict[str, str]] = {
+    Topic.IDENTIFIER_UPDATES: "identifier-update",
+    Topic.CUSTOMER_REGISTRATIONS: "customer-registration",
+    Topic.CARD_REGISTRATIONS: "card-registration",
+}
+
+
+async def show_customer(connection: Connection, org_id: int, customer_id: int) -> Document | None:
+    """A customer with everything it holds and every merge it took part in."""
+    async with _snapshot(connection) as db:
+        rows = await db.fetch("show_customer", org_id, customer_id)
+        if not rows:
+            return None
+        (customer,) = rows
+        entries = await db.fetch("show_customer_entries", org_id, customer_id)
+        cards = await db.fetch("show_customer_cards", org_id, customer_id)
+        victims = await db.fetch("show_customer_victims", org_id, customer_id)
+        merges = await db.fetch("show_customer_merges", org_id, customer_id)
+    return {
+        "orgId": org_id,
+        "customerId": customer_id,
+        "status": "living" if customer["survivor_id"] is None else "merged",
+        "survivorId": customer["survivor_id"],
+        "version": customer["version"],
+        "registeredAt": timestamp(customer["registered_at"]),
+        "mergedAt": _instant(customer["merged_at"]),
+        "identifiers": [{"type": row["type"], "value": row["value"]} | _scope(row) for row in entries],
+        "cards": [_card(row) for row in cards],
+        "victims": [row["customer_id"] for row in victims],
+        "merges": [
+            {
+                "mergeId": str(row["merge_id"]),
+                "victimId": row["victim_id"],
+                "survivorId": row["survivor_id"],
+                "requestId": row["request_id"],
+                "mergedAt": timestamp(row["merged_at"]),
+            }
+            for row in merges
+        ],
+    }
+
+
+async def show_identifier(connection: Connection, org_id: int, identifier_type: str, value: str) -> Document | None:
+    """Every entry of an identifier; the value is normalised as in a request of the org."""
+    newest = await newest_catalog(connection, org_id)
+    region = newest.catalog.default_region if newest is not None and newest.catalog is not None else None
+    stored = normalise(identifier_type, value.strip(), region)
+    rows = await Statements(connection).fetch("show_identifier", org_id, identifier_type, stored)
+    entries = [{"customerId": row["customer_id"]} | _scope(row) for row in rows]
+    return {"entries": entries} if entries else None
+
+
+async def show_card(connection: Connection, org_id: int, number: str) -> Document | None:
+    """A card."""
+    rows = await Statements(connection).fetch("show_card", org_id, number.strip())
+    if not rows:
+        return None
+    (card,) = rows
+    owner = {"orgId": org_id, "cardExternalId": card["external_id"], "customerId": card["customer_id"]}
+    return owner | _card(card)
+
+
+async def show_request(connection: Connection, org_id: int, request_id: str) -> Document | None:
+    """What became of a request, what was published for it, and the other messages with its id."""
+    rows = [ledger_row_of(row) for row in await Statements(connection).fetch("show_request", org_id, request_id)]
+    if not rows:
+        return None
+    # A dead letter decides nothing: it is the request only where nothing else is.
+    shown = next((row for row in rows if row.kind is RowKind.DECIDED), rows[0])
+    return {
+        "orgId": org_id,
+        "requestId": request_id,
+        "kind": KINDS[shown.origin.topic],
+        "status": shown.status,
+        "requestedAt": _instant(shown.requested_at),
+        "decidedAt": timestamp(shown.decided_at),
+        "bodySha256": shown.body_sha256.hex(),
+        "origin": _place(shown.origin),
+        "events": [_event(record) for record in shown.outgoing],
+        "repeats": [_repeat(row) for row in rows if row is not shown],
+    }
+
+
+@asynccontextmanager
+async def _snapshot(connection: Connection) -> AsyncIterator[Statements]:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        yield Statements(connection)
+
+
+def _repeat(row: LedgerRow) -> Document:
+    return {"origin": _place(row.origin), "kind": row.kind.value, "decidedAt": timestamp(row.decided_at)}
+
+
+def _event(record: Outgoing) -> Document:
+    return {
+        "topic": str(record.topic),
+        "key": (record.key or b"").decode(),
+        # A producer's traceparent is passed on as it came, so it may be no text.
+        "headers": {name: (value or b"").decode(errors="replace") for name, value in record.headers},
+        "data": orjson.loads(record.value or b"{}"),
+    }
+
+
+def _card(row: asyncpg.Record) -> Document:
+    return {
+        "cardNumber": row["number"],
+        "seriesId": row["series_id"],
+        "statusLabel": row["label"],
+        "status": row["status"],
+        "issuedAt": _instant(row["issued_at"]),
+        "expiresAt": _instant(row["expires_at"]),
+    }
+
+
+def _scope(row: asyncpg.Record) -> Document:
+    return {"source": row["source"], "accountId": row["account"] or None}
+
+
+def _place(place: Coordinate) -> Document:
+    return {"topic": place.topic, "partition": place.partition, "offset": place.offset}
+
+
+def _instant(at: datetime | None) -> str | None:
+    return timestamp(at) if at is not None else None
