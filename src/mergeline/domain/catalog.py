@@ -19,12 +19,21 @@ SERIES_MAX = 10_000
 SOURCES_MAX = 1_000
 LABELS_MAX = 1_000
 BLOCK_LIST_MAX = 10_000
+SOURCE_BYTES_MAX = 512
+"""Bytes of a source's name in UTF-8: with a value and an account of 255 characters of 4 bytes, the key of an entry
+is then just below the 2,704 bytes that an index of PostgreSQL takes."""
 
 
 def _region(code: str) -> str:
     if not is_region(code):
         raise PydanticCustomError("region", "no region that libphonenumber knows (ISO 3166, as in CN or US)")
     return code
+
+
+def _source(name: str) -> str:
+    if len(name.encode()) > SOURCE_BYTES_MAX:
+        raise PydanticCustomError("source", "a name longer than 512 bytes in UTF-8")
+    return name
 
 
 class Policies(Strict):
@@ -51,7 +60,10 @@ class Catalog(Strict):
     default_region: Annotated[str, AfterValidator(_region)] | None = None
     policies: Policies = Field(default_factory=Policies)
     block_list: list[Text] = Field(default_factory=list, max_length=BLOCK_LIST_MAX)
-    sources: Annotated[dict[Text, Literal["single", "multiple"]], Field(min_length=1, max_length=SOURCES_MAX)]
+    sources: Annotated[
+        dict[Annotated[Text, AfterValidator(_source)], Literal["single", "multiple"]],
+        Field(min_length=1, max_length=SOURCES_MAX),
+    ]
     series: list[Series] = Field(default_factory=list, max_length=SERIES_MAX)
     status_labels: dict[Text, Annotated[CardStatus, Field(strict=False)]] = Field(
         default_factory=dict, max_length=LABELS_MAX
