@@ -84,9 +84,15 @@ class LibraryFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record may pass; the first of a second says how many of the one before did not."""
+        if isinstance(record.args, tuple):
+            # Ours too: services of Faust that we extend log under our names.
+            record.args = tuple(_named(arg) if isinstance(arg, BaseException) else arg for arg in record.args)
         library = record.name.partition(".")[0]
         if library == OURS:
             return True
+        if isinstance(record.msg, str) and not record.args:
+            # asyncio puts the text of an error that nobody asked for into the lines that follow.
+            record.msg = record.msg.partition("\n")[0]
         second = int(time.monotonic())
         if self._second.get(library) != second:
             left_out = self._count.get(library, 0) - LIBRARY_LINES_PER_SECOND_MAX
@@ -94,14 +100,7 @@ class LibraryFilter(logging.Filter):
             if left_out > 0:
                 record.left_out = left_out
         self._count[library] += 1
-        if self._count[library] > LIBRARY_LINES_PER_SECOND_MAX:
-            return False
-        if isinstance(record.args, tuple):
-            record.args = tuple(_named(arg) if isinstance(arg, BaseException) else arg for arg in record.args)
-        if isinstance(record.msg, str) and not record.args:
-            # asyncio puts the text of an error that nobody asked for into the lines that follow.
-            record.msg = record.msg.partition("\n")[0]
-        return True
+        return self._count[library] <= LIBRARY_LINES_PER_SECOND_MAX
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def _registration(data: Any, headers: _Headers) -> Said:
 
 
 def _answer(data: Any, headers: _Headers, parts: list[str]) -> Said:
+    if data.get("customerVersion") is not None:
+        parts.append(f"version {data['customerVersion']}")
     if headers.get("mergeline-duplicate") == b"true":
         parts.append("(answered before)")
     codes = tuple(problem["code"] for problem in (*data["errors"], *data["warnings"]))
@@ -83,9 +85,13 @@ def _answer(data: Any, headers: _Headers, parts: list[str]) -> Said:
 
 
 def _merged(data: Any, _: _Headers) -> Said:
-    moved = f"{len(data['movedIdentifiers'])} identifiers, {len(data['movedCards'])} cards moved"
+    moved = f"{_count(data['movedIdentifiers'], 'identifier')} and {_count(data['movedCards'], 'card')} moved"
     text = f"{data['orgId']}:{data['victimId']} into {data['orgId']}:{data['survivorId']}  {moved}"
     return Said("merged", text, "change")
+
+
+def _count(things: Sequence[Any], name: str) -> str:
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
 
 
 def _identifiers(data: Any, _: _Headers) -> Said:

@@ -13,6 +13,7 @@ from typing import IO, Any, Concatenate, Final, ParamSpec, TypeVar
 import click
 
 from mergeline import __version__, logs
+from mergeline.domain.requests import ID_MAX
 from mergeline.embedded.errors import EmbeddedError
 from mergeline.errors import MergelineError
 from mergeline.settings import Settings, unknown_variables
@@ -81,4 +82,23 @@ def with_settings(command: Callable[Concatenate[Settings, P], R]) -> Callable[P,
     return inner
 
 
+class TextType(click.ParamType):
+    """A text that can be stored: what the shell gives as bytes that are no UTF-8 cannot."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, or a usage error."""
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            self.fail("no UTF-8", param, ctx)
+        return str(value)
+
+
+text_type = TextType()
+id_type = click.IntRange(1, ID_MAX)
+org_id_type = id_type
+ledger_org_type = click.IntRange(0, ID_MAX)
+"""0: of a dead letter that names no org."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for a program.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,6 +17,17 @@ from rich.table import Table
 def console(*, stderr: bool = False) -> Console:
     """Where people read."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def lay_out(out: Console, renderable: RenderableType) -> None:
+    """Print something that rich lays out; in a pipe or a file, without the blanks it fills lines up with."""
+    if out.is_terminal:
+        out.print(renderable)
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    out.file.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+    out.file.flush()
 
 
 def print_json(value: Any) -> None:

@@ -8,9 +8,11 @@ import asyncio
 
 import click
 
+from mergeline.cli.database import database_errors
 from mergeline.cli.group import json_option, with_settings
-from mergeline.cli.output import console, print_json, table
+from mergeline.cli.output import console, lay_out, print_json, table
 from mergeline.settings import Settings
+from mergeline.store import migrations
 from mergeline.stream import topics as topics_of
 
 
@@ -35,6 +37,28 @@ def settings(loaded: Settings, *, as_json: bool) -> None:
         changed = f"  (default {row.default or 'none'})" if row.changed else ""
         out.print(f"{row.variable}={row.value}{changed}", style="bold" if row.changed else None, soft_wrap=True)
         out.print(f"    {row.meaning}", style="dim")
+
+
+@click.command()
+@json_option
+@with_settings
+def migrate(loaded: Settings, *, as_json: bool) -> None:
+    """Bring the database up to date. Safe to run again, and while workers run.
+
+    Needs a role that may create tables; workers need none.
+
+    \b
+    Example:
+      mergeline migrate
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+    with database_errors(loaded):
+        applied = asyncio.run(migrations.migrate(loaded.database_url.get_secret_value()))
+    if as_json:
+        print_json({"applied": applied})
+        return
+    for name in applied:
+        click.echo(f"applied  {name}")
+    click.echo("The database is current.")
 
 
 @click.group(no_args_is_help=True)
@@ -72,7 +96,7 @@ def create(loaded: Settings, partitions: int, replication_factor: int, *, as_jso
         found = table("topic", "config", "is", "planned", title="\nDifferent from the plan, and left as they are")
         for one in made.differences:
             found.add_row(one.topic, one.config, one.actual, one.planned)
-        out.print(found)
+        lay_out(out, found)
 
 
 async def _create(loaded: Settings, partitions: int, replication_factor: int) -> topics_of.Created:

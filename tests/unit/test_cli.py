@@ -1,0 +1,155 @@
+"""Every command: help with an example, and one clear line with exit status 2 where it cannot work."""
+
+import os
+import re
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mergeline.cli import COMMANDS, main
+
+NOWHERE = {
+    "MERGELINE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "MERGELINE_DATABASE_URL": "postgresql://somebody:canary-secret@127.0.0.1:1/mergeline",
+}
+SPEC_COMMANDS = {
+    *("worker", "demo", "migrate", "topics", "catalog", "import"),
+    *("send", "watch", "show", "verify", "settings"),
+}
+
+
+def run(*arguments, **environ):
+    return CliRunner(env=environ).invoke(main, arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_whoever_runs_this(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("MERGELINE_"):
+            monkeypatch.delenv(name)
+
+
+def leaves(command=main, path=()):
+    """Every command that does something, with the words that lead to it."""
+    if not isinstance(command, click.Group):
+        return [(path, command)]
+    context = click.Context(command)
+    children = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
+    return [leaf for name, child in children for leaf in leaves(child, (*path, name))]
+
+
+LEAVES = [path for path, _ in leaves()]
+
+
+def one_line(result):
+    """The one line on stderr of a command that could not work."""
+    assert result.exit_code == 2, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("mergeline: watching")]
+    assert line.startswith("mergeline: ")
+    assert "canary-secret" not in line
+    return line
+
+
+def test_all_commands_are_there():
+    assert set(COMMANDS) == SPEC_COMMANDS
+    assert {path[0] for path in LEAVES} == SPEC_COMMANDS
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_command_has_help_with_an_example(path):
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    example = result.stdout.partition("Example:\n")[2].splitlines()
+    assert example, "no example"
+    assert any(line.strip().startswith(f"mergeline {' '.join(path)}") for line in example)
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_examples_use_options_that_exist(path):
+    example, _, options = run(*path, "--help").stdout.partition("Example:\n")[2].partition("Options:")
+    assert set(re.findall(r"--[a-z-]+", example)) <= set(re.findall(r"--[a-z-]+", options))
+
+
+def test_groups_alone_show_their_commands():
+    assert "create" in run("topics").output
+    assert "apply" in run("catalog").output
+
+
+def test_an_unknown_command_is_a_usage_error():
+    assert run("mrege").exit_code == 2
+
+
+def test_a_bad_setting_is_one_line():
+    line = one_line(run("watch", MERGELINE_BATCH_MAX="many"))
+    assert "MERGELINE_BATCH_MAX" in line
+
+
+def test_an_unknown_setting_is_named():
+    result = run("settings", MERGELINE_BATCHMAX="7")
+    assert result.exit_code == 0
+    assert "MERGELINE_BATCHMAX is no setting and has no effect; is MERGELINE_BATCH_MAX meant?" in result.stderr
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "brand.yaml").write_text("orgId: 1\nsources: {A: single}\n")
+    (tmp_path / "lines").write_text('{"orgId":1,"customerId":1,"source":"A"}\n')
+    return tmp_path
+
+
+KAFKA_COMMANDS = [
+    ["topics", "create"],
+    ["send", "FILE"],
+    ["send", "--wait", "FILE"],
+    ["watch"],
+    ["import", "customers", "FILE"],
+    ["import", "customers", "--no-wait", "FILE"],
+]
+DATABASE_COMMANDS = [
+    ["migrate"],
+    ["catalog", "apply", "CATALOG"],
+    ["catalog", "show", "1"],
+    ["show", "customer", "1", "2"],
+    ["show", "identifier", "1", "email", "a@example.com"],
+    ["show", "card", "1", "C"],
+    ["show", "request", "1", "r"],
+    ["verify"],
+]
+
+
+def arguments(words, files):
+    return [{"FILE": str(files / "lines"), "CATALOG": str(files / "brand.yaml")}.get(word, word) for word in words]
+
+
+@pytest.mark.parametrize("words", KAFKA_COMMANDS, ids=" ".join)
+def test_unreachable_brokers_are_one_line_that_names_the_setting(words, files):
+    line = one_line(run(*arguments(words, files), **NOWHERE))
+    assert "Kafka at 127.0.0.1:1 (PLAINTEXT) cannot be reached" in line
+    assert "MERGELINE_KAFKA_BOOTSTRAP_SERVERS" in line
+
+
+@pytest.mark.parametrize("words", DATABASE_COMMANDS, ids=" ".join)
+def test_an_unreachable_database_is_one_line_that_names_the_setting(words, files):
+    line = one_line(run(*arguments(words, files), **NOWHERE))
+    assert "cannot be reached" in line
+    assert "MERGELINE_DATABASE_URL" in line
+
+
+def test_settings_are_shown_with_secrets_masked():
+    result = run("settings", **NOWHERE)
+    assert result.exit_code == 0
+    assert "MERGELINE_BATCH_MAX=500" in result.stdout
+    assert "canary-secret" not in result.output
+    assert "canary-secret" not in run("settings", "--json", **NOWHERE).output
+
+
+def test_a_bad_catalog_is_said_before_the_database_is_asked(tmp_path):
+    file = tmp_path / "brand.yaml"
+    file.write_text("orgId: 1\nsources: {A: many}\n")
+    result = run("catalog", "apply", str(file), **NOWHERE)
+    assert result.exit_code == 1
+    assert "brand.yaml: sources.A: " in result.stderr
