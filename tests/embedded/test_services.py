@@ -18,7 +18,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from mergeline import embedded
 from mergeline.embedded import packages
 
-START_TIMEOUT_S = 120
 END_TIMEOUT_S = 15
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
@@ -72,9 +71,9 @@ def gone(place):
     return left
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_outlives_the_python_that_started_it(place, number):
-    child, _, _ = start_child(place)
+    child, *_ = start_child(place)
     assert len(commands_that_name(place)) >= 2
 
     os.killpg(child.pid, number)
@@ -86,9 +85,13 @@ def test_nothing_outlives_the_python_that_started_it(place, number):
 
 async def test_a_kept_folder_has_the_data_again(place):
     folder = place / "kept"
-    with embedded.Services(folder) as services:
-        await write(services.bootstrap_servers, services.database_url)
+    child, database_url, bootstrap_servers = start_child(place, "--data-dir", str(folder))
+    await write(bootstrap_servers, database_url)
+    child.terminate()
+    assert child.wait(END_TIMEOUT_S) == 0
     assert commands_that_name(place) == []
+    assert list(place.iterdir()) == [folder]
+
     with embedded.Services(folder) as services:
         assert await read(services.bootstrap_servers, services.database_url) == (b"kept", 1)
 
@@ -99,6 +102,31 @@ def test_killed_postgres_leaves_no_shared_memory(place):
         assert own in shared_memory_segments()
         postgres.kill()
     assert own not in shared_memory_segments()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has folders that PostgreSQL's user may not enter")
+def test_root_may_have_its_programs_where_nobody_else_may_look(place, monkeypatch):
+    home = packages.postgres_home()
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / f"{home.parent.name}.libs").symlink_to(home.parent.parent / f"{home.parent.name}.libs")
+    (closed / home.parent.name).symlink_to(home.parent)
+    monkeypatch.setattr(packages, "postgres_home", lambda: closed / home.parent.name / home.name)
+    with embedded.Postgres(data_dir=place / "open") as postgres:
+        assert postgres.pid
+    with pytest.raises(embedded.EmbeddedError, match="may not enter"):
+        embedded.Postgres(data_dir=closed / "data").start()
+
+
+def test_the_server_goes_with_its_guard(place):
+    with embedded.Postgres(data_dir=place / "data") as postgres:
+        assert commands_that_name(place)
+        postgres._guarded._guard.kill()
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while commands_that_name(place) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert commands_that_name(place) == []
+        assert postgres.pid is None
 
 
 def test_a_failed_start_says_what_the_log_said(place):

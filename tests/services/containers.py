@@ -59,8 +59,10 @@ class _Server:
 
     def kill(self) -> None:
         container = self._container.get_wrapped_container()
-        container.kill()
-        container.wait()
+        container.reload()
+        if container.status == "running":
+            container.kill()
+            container.wait()
 
     def stop(self) -> None:
         if self._created:

@@ -76,8 +76,7 @@ async def template_database(postgres):
     name = databases.new_name("template")
     await databases.create(postgres.database_url, name)
     await migrate(databases.url_of(postgres.database_url, name))
-    yield name
-    await databases.drop(postgres.database_url, name)
+    return name  # it goes with its server
 
 
 @contextlib.asynccontextmanager

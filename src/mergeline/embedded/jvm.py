@@ -27,6 +27,8 @@ ARCHIVES_KEPT_MAX = 3
 # Quick to start, and enough for a demo: no second compiler, no collector threads.
 _COMPILER = "-XX:TieredStopAtLevel=1"
 _COLLECTOR = "-XX:+UseSerialGC"
+# Java that is killed leaves its performance file in the folder for temporary files, which is everybody's.
+_NO_TRACE = "-XX:-UsePerfData"
 
 
 class Jvm:
@@ -43,7 +45,7 @@ class Jvm:
         # Java goes on without an archive that does not fit.
         archived = self._archive.exists()
         archive = f"-XX:SharedArchiveFile={self._archive}" if archived else f"-XX:DumpLoadedClassList={class_list}"
-        return [str(self._java), _COMPILER, _COLLECTOR, archive, "-cp", self._class_path]
+        return [str(self._java), _COMPILER, _COLLECTOR, _NO_TRACE, archive, "-cp", self._class_path]
 
     def make_archive(self, class_list: Path) -> Guarded | None:
         """Begins to make the archive, unless it is there; returns at once, with what to close in the end."""
@@ -56,7 +58,7 @@ class Jvm:
         listed = class_list.read_bytes()
         classes, made = maker.folder / "classes", maker.folder / "made"
         classes.write_bytes(listed[: listed.rfind(b"\n") + 1])
-        dump = [str(self._java), "-Xshare:dump", _COLLECTOR, f"-XX:SharedClassListFile={classes}"]
+        dump = [str(self._java), "-Xshare:dump", _COLLECTOR, _NO_TRACE, f"-XX:SharedClassListFile={classes}"]
         maker.launch(
             [
                 ["nice", "-n", "19", *dump, f"-XX:SharedArchiveFile={made}", "-cp", self._class_path],

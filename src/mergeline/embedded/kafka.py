@@ -115,7 +115,12 @@ class Kafka(Server):
         lines = (f"{name}={value}\n" for name, value in (SETTINGS | here).items())
         settings.write_text("".join(lines), encoding="utf-8")
         logging.write_text(_LOGGING, encoding="utf-8")
-        java = [*self._jvm.command(self._class_list), f"-Dlog4j2.configurationFile={logging}", f"-Xmx{HEAP_MB}m"]
+        java = [
+            *self._jvm.command(self._class_list),
+            f"-Xmx{HEAP_MB}m",
+            f"-Dlog4j2.configurationFile={logging}",
+            f"-Djava.io.tmpdir={folder}",  # compression libraries are unpacked there, and stay after a kill
+        ]
         serve = [*java, "kafka.Kafka", str(settings)]
         if (data / "meta.properties").exists():
             return [serve]
