@@ -26,7 +26,7 @@ create table customer (
     check ((survivor_id is null) = (merged_at is null))
 ) with (fillfactor = 85); -- a new version of a row fits beside the old one, so no index changes
 
-create index customer_survivor on customer (org_id, survivor_id) where survivor_id is not null;
+create index customer_survivor on customer (survivor_id, org_id) where survivor_id is not null;
 
 -- One identifier of one customer in one scope. The primary key is the uniqueness rule; `account` is empty for a
 -- source with a single account.
@@ -40,7 +40,9 @@ create table identifier (
     primary key (org_id, type, value, source, account)
 );
 
-create index identifier_customer on identifier (org_id, customer_id);
+-- org_id is second in this and in the other indexes by customer: as the first column it would make them look as good as
+-- the primary key for a look-up by identifier, while the tables have no statistics yet, and each would read an org.
+create index identifier_customer on identifier (customer_id, org_id);
 
 create table card (
     org_id bigint not null,
@@ -62,7 +64,7 @@ create table card (
         else true end)
 ) with (fillfactor = 90);
 
-create index card_customer on card (org_id, customer_id) where customer_id is not null;
+create index card_customer on card (customer_id, org_id) where customer_id is not null;
 
 -- One merge, with all that it moved: the explanation, and what an undo needs. A customer is merged away once, which
 -- the key says; merge_id is the ce_id of the event.
@@ -77,7 +79,7 @@ create table merge (
     primary key (org_id, victim_id)
 );
 
-create index merge_survivor on merge (org_id, survivor_id);
+create index merge_survivor on merge (survivor_id, org_id);
 
 create table catalog (
     org_id bigint not null,
