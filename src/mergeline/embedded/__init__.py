@@ -1,8 +1,8 @@
 """A real Kafka and a real PostgreSQL on this machine, from packages, for the demo and the tests.
 
 In: ``Services(data_dir=None, notice=...)``, a context manager; or ``Kafka`` and ``Postgres`` by themselves. Out:
-``bootstrap_servers`` and ``database_url``. Nothing that works in production imports this; no process and no temporary
-folder outlives the Python that started it, however that ends.
+``bootstrap_servers`` and ``database_url``. Never: a process or a temporary folder that outlives the Python that
+started it, however that ends; nor an import by anything that works in production.
 
 ``python -m mergeline.embedded [--data-dir DIR]`` starts both and waits for Ctrl-C.
 """

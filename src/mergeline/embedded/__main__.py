@@ -1,7 +1,7 @@
 """Both services in the foreground, for a terminal next to this one.
 
 In: ``--data-dir`` to keep the data. Out: two lines to evaluate in another shell, then nothing until Ctrl-C or SIGTERM.
-It never detaches.
+Never: servers in the background.
 """
 
 from __future__ import annotations

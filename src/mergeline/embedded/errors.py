@@ -1,6 +1,6 @@
 """The one error of the embedded services.
 
-In: a sentence for the person who started them. Out: ``EmbeddedError``. It never wraps an error of the worker.
+In: a sentence for the person who started them. Out: ``EmbeddedError``. Never: an error of the worker.
 """
 
 from __future__ import annotations

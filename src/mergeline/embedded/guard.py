@@ -5,8 +5,8 @@ run the steps one after the other (the last one is the server) and ``{"signal": 
 Out: JSON lines on stdout, ``{"folder": path}`` once, then ``{"state": "running", "step": n, "pid": n}`` and
 ``{"state": "exited", "step": n, "code": n}``. End of file on stdin ends all: the server gets the last signal, then
 SIGKILL; the temporary folder is removed.
-It never outlives its stdin by more than ``END_TIMEOUT_S``, and imports nothing but the standard library, because
-it is run by its path, without site-packages, to start in a few hundredths of a second.
+Never: a server without its guard, or a guard without its reader; nor an import from outside the standard library,
+since it is run by its path, without site-packages, to start in a few hundredths of a second.
 
 Why a process and not ``atexit`` or a parent-death signal alone: ``kill -9`` of our Python runs no ``atexit``, and
 Linux sends the parent-death signal when the *thread* ends that started the child, which under

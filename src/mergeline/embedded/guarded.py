@@ -1,7 +1,7 @@
 """Our end of a guard: starts it, tells it what to run, and knows what became of that.
 
-In: command lines, a log file, signals. Out: a temporary folder, running or exited. It never signals a server by
-its process id, which may belong to somebody else by then: the guard does that, whose child it is.
+In: command lines, a log file, signals. Out: a temporary folder, running or exited. Never: a signal by
+process id, which may be somebody else's by then; the guard signals, whose child it is.
 """
 
 from __future__ import annotations

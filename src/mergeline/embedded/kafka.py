@@ -1,7 +1,7 @@
 """A real Apache Kafka: one node, broker and controller in one process.
 
-In: a folder or none. Out: ``bootstrap_servers``. Its settings are those of a cluster of one; it never creates a topic
-by itself, as no production cluster should.
+In: a folder or none. Out: ``bootstrap_servers``. Never: a topic that nobody has created, as in no
+production cluster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the servers' programs come from.
 
-In: the packages of ``mergeline[demo]``. Out: paths of Java, of Kafka's jars and of PostgreSQL's programs. It fetches
-Kafka's jars once, from Maven Central, by jgo; while they are in the cache it neither resolves nor asks anybody.
+In: the packages of ``mergeline[demo]``. Out: paths of Java, of Kafka's jars and of PostgreSQL's programs. Never: a
+request to anybody while Kafka's jars are in the cache; jgo fetches them once, from Maven Central, or none of them.
 """
 
 from __future__ import annotations

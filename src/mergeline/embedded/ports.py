@@ -1,7 +1,7 @@
 """Free ports, and what servers say on them.
 
-In: how many, or an address. Out: port numbers; whether the server there answers in its own protocol. It never
-hands out a port that the system gives to outgoing connections.
+In: how many, or an address. Out: port numbers; whether the server there answers in its own protocol. Never: a
+port that the system gives to outgoing connections.
 """
 
 from __future__ import annotations

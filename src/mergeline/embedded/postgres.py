@@ -1,8 +1,8 @@
 """A real PostgreSQL.
 
-In: a folder or none. Out: ``database_url``. It listens on the loopback address only, and asks for a password that is
-made for its folder, since its superuser can run programs and a machine may have other users. It never runs as root:
-started by root, it runs as ``nobody``.
+In: a folder or none. Out: ``database_url``. Never: an open door. It listens on the loopback address only, asks for a
+password that is made for its folder (its superuser can run programs, and a machine may have other users), and when
+root starts it, it runs as ``nobody``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the embedded servers have in common: a folder, a guard, start, kill and stop.
 
 In: where the data lives and whom to tell of slow first times. Out: a server that answers, or an error with the last
-lines of its log. It knows no server's settings: `kafka` and `postgres` say what to run.
+lines of its log. Never: a server's own settings; `kafka` and `postgres` say what to run.
 """
 
 from __future__ import annotations

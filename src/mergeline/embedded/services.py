@@ -1,7 +1,7 @@
 """Kafka and PostgreSQL together.
 
 In: a folder to keep the data in, or none. Out: ``bootstrap_servers`` and ``database_url`` of two servers that answer.
-It never leaves one of them behind when the other fails.
+Never: one of them without the other.
 """
 
 from __future__ import annotations
