@@ -62,6 +62,7 @@ def run_worker(settings: Settings) -> int:
     faust_worker = faust.Worker(
         worker.app, loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
+    faust_worker.spinner = None  # it writes to the terminal what belongs in no log
     try:
         faust_worker.execute_from_commandline()
     except SystemExit as leaving:

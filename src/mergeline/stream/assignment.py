@@ -12,6 +12,7 @@ import faust
 import structlog
 from aiokafka import TopicPartition
 
+from mergeline.metrics import ASSIGNED_PARTITIONS
 from mergeline.settings import Settings
 from mergeline.stream.pipeline import Pipeline, Stage
 from mergeline.stream.publisher import PublishFailed
@@ -43,6 +44,7 @@ class Assignment:
         self._pipelines: dict[TopicPartition, Pipeline] = {}
         self._generation: int | None = None
         self._changing = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self.room = asyncio.Event()
 
     # ------------------------------------------------------------ what the consumer and the agents see
@@ -71,43 +73,58 @@ class Assignment:
     # ------------------------------------------------------------ what a rebalance does
 
     async def open(self) -> None:
-        """Acquire what is assigned now, seek there, and open; a newer rebalance ends the attempt."""
+        """Acquire what is assigned now, seek there, and open; `close`, or a newer rebalance, ends the attempt."""
         async with self._changing:
             await self._close(REVOKE_GRACE_S)
             generation = self._app.consumer_generation_id
-            assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
             opened: dict[TopicPartition, Pipeline] = {}
-            positions: dict[TopicPartition, int] = {}
+            # A task of its own, so that `close` can end it without ending whoever awaits us.
+            self._opening = opening = asyncio.create_task(self._acquire_all(opened, generation))
             try:
-                for stage, topics in self._stages:
-                    mine = sorted(partition for partition in assigned if partition.topic in topics)
-                    if mine:
-                        pipeline = self._pipeline(stage, mine, generation)
-                        opened |= dict.fromkeys(mine, pipeline)
-                        positions |= await self._acquired(pipeline, generation)
-                if positions:
-                    await self._app.consumer.seek_wait(positions)
-            except PublishFailed:
+                await asyncio.wait([opening])
+            finally:
+                self._opening = None
+                opening.cancel()
+            error = None if opening.cancelled() else opening.exception()
+            if error is not None and not isinstance(error, PublishFailed):
+                self._fail(error)
+            if opening.cancelled() or error is not None or generation != self._app.consumer_generation_id:
                 await _close_all(opened, 0.0)
                 log.info("assignment.superseded", generation=generation)
                 return
-            except BaseException as error:  # noqa: BLE001 (the process ends with it)
-                self._fail(error)
-                return
-            if generation != self._app.consumer_generation_id:
-                await _close_all(opened, 0.0)
-                return
             self._generation, self._pipelines = generation, opened
             self.room.set()
+            ASSIGNED_PARTITIONS.set(len(opened))
             log.info("assignment.opened", generation=generation, partitions=len(opened))
 
     async def close(self, grace_s: float = REVOKE_GRACE_S) -> None:
-        """Finish what is under way for at most `grace_s` and let the partitions go."""
+        """Finish what is under way for at most `grace_s` and let the partitions go; an attempt to open ends now."""
+        if self._opening is not None:
+            self._opening.cancel()
         async with self._changing:
             await self._close(grace_s)
 
+    async def _acquire_all(self, opened: dict[TopicPartition, Pipeline], generation: int) -> None:
+        """Open a pipeline a stage, into `opened`, and seek where they go on.
+
+        Raises:
+            PublishFailed: the group went on without us.
+            Exception: what ends the process.
+        """
+        assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
+        positions: dict[TopicPartition, int] = {}
+        for stage, topics in self._stages:
+            mine = sorted(partition for partition in assigned if partition.topic in topics)
+            if mine:
+                pipeline = self._pipeline(stage, mine, generation)
+                opened |= dict.fromkeys(mine, pipeline)
+                positions |= await self._acquired(pipeline, generation)
+        if positions:
+            await self._app.consumer.seek_wait(positions)
+
     async def _close(self, grace_s: float) -> None:
         pipelines, self._pipelines, self._generation = self._pipelines, {}, None
+        ASSIGNED_PARTITIONS.set(0)
         if pipelines:
             await _close_all(pipelines, grace_s)
             log.info("assignment.closed", partitions=len(pipelines))

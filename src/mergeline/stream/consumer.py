@@ -44,6 +44,7 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
     """The consumer's thread, with our isolation level and back-offs."""
 
     client_options: dict[str, Any]
+    mundane_level = "debug"  # the library's starting and stopping is no news
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -91,6 +92,8 @@ def batch_consumer(
 
     class BatchConsumer(Consumer):
         """Fetches what has room, and yields each partition's records as one message."""
+
+        mundane_level = "debug"
 
         def _new_consumer_thread(self) -> Any:
             return Thread(self, loop=self.loop, beacon=self.beacon)

@@ -16,6 +16,8 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from mergeline.metrics import LAG_MESSAGES
+
 CHECKS: Final = 6
 """Looks in one `progress_timeout_ms`."""
 log = structlog.get_logger(__name__)
@@ -46,6 +48,8 @@ class Watchdog:
                 lags = await self._lags()
             except (KafkaError, OSError, TimeoutError):
                 continue  # brokers are away: nobody can move, and restarting would not help
+            for (topic, partition), (position, end) in lags.items():
+                LAG_MESSAGES.labels(topic, str(partition)).set(end - position)
             stalled = self.look(lags)
             if stalled:
                 self._fail(Stalled(f"nothing read for {self._timeout_s:.0f} s of {stalled}"))

@@ -74,6 +74,8 @@ class Worker:
         """What else runs in this process: `starts` before the consumer starts, `stops` after it stopped."""
 
         class Surroundings(faust.Service):
+            mundane_level = "debug"
+
             async def on_start(self) -> None:
                 for start in starts:
                     await start()
