@@ -50,8 +50,10 @@ class Statements:
             yield
             await self._announce("commit")
         except BaseException:
-            await self._announce("rollback")
-            await transaction.rollback()
+            # A lost connection has rolled back already, and saying so would hide what lost it.
+            if not self._connection.is_closed():
+                await self._announce("rollback")
+                await transaction.rollback()
             raise
         await transaction.commit()
 
