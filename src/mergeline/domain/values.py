@@ -4,6 +4,7 @@ In: a type and a trimmed value, and the org's default region. Out: the stored fo
 such thing. Never: a look-up outside the process (no DNS, no carrier).
 """
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -35,7 +36,30 @@ def is_region(code: str) -> bool:
     return code in phonenumbers.SUPPORTED_REGIONS
 
 
+_PLAIN_LOCAL: Final = re.compile(r"[A-Za-z0-9_-]{1,32}(?:\.[A-Za-z0-9_-]{1,15}){0,2}", re.ASCII)
+"""Local parts that need no library: letters, digits, `_`, `-`, and single dots between them, below 64 characters."""
+ADDRESS_MAX: Final = 254
+"""Characters of an address that is certainly not too long."""
+
+
 def _email(value: str) -> str | None:
+    local, at, domain = value.partition("@")
+    if at and _PLAIN_LOCAL.fullmatch(local):
+        # Many addresses, few domains: what the library says of a domain does not depend on such a local part.
+        known = _domain(domain)
+        if known is None or len(local) + 1 + len(known) <= ADDRESS_MAX:
+            return known and f"{local.lower()}@{known}"
+    return _by_library(value)
+
+
+@lru_cache(CACHE_MAX)
+def _domain(domain: str) -> str | None:
+    """The normalised domain, lower-cased; None where no address can have it."""
+    address = _by_library(f"a@{domain}")
+    return address.removeprefix("a@") if address is not None else None
+
+
+def _by_library(value: str) -> str | None:
     try:
         return validate_email(value, check_deliverability=False).normalized.lower()
     except EmailNotValidError:
