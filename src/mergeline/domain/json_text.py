@@ -39,7 +39,8 @@ def parse(data: bytes) -> Any:
     except RecursionError:
         _check_without_recursion(text)
         raise TooDeep(f"nested deeper than {DEPTH_MAX}") from None
-    if _deeper_than(value, DEPTH_MAX):
+    # Counting brackets is cheap, and fewer of them than the limit cannot nest deeper.
+    if text.count("{") + text.count("[") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
         raise TooDeep(f"nested deeper than {DEPTH_MAX}")
     return value
 
@@ -55,9 +56,10 @@ def _no_constant(_: str) -> float:
     raise Malformed("NaN and Infinity are no JSON")
 
 
-def _integer(digits: str) -> int | float:
-    # Past 64 bits no field takes it; int() of thousands of digits is refused or slow.
-    return int(digits) if len(digits) <= 20 else float(digits[:20])
+def _integer(digits: str) -> int:
+    # No field takes what is past 64 bits, so the first 20 characters, which are, stand for a longer one: int() of
+    # thousands of digits is refused or slow.
+    return int(digits[:20])
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant, parse_int=_integer)
