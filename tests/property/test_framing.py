@@ -1,0 +1,60 @@
+"""The ledger's framing of records: whatever goes in comes out, and nothing else does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergeline.domain.messages import Outgoing
+from mergeline.store.framing import Torn, pack, unpack
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+BLOBS = st.none() | st.binary(max_size=200)
+HEADERS = st.lists(st.tuples(NAMES, BLOBS), max_size=12).map(tuple)
+RECORDS = st.lists(st.builds(Outgoing, topic=NAMES, key=BLOBS, value=BLOBS, headers=HEADERS), max_size=6).map(tuple)
+
+
+@given(RECORDS)
+def test_what_is_packed_is_unpacked(records):
+    assert unpack(pack(records)) == records
+
+
+@given(RECORDS, st.data())
+def test_bytes_that_end_early_are_refused(records, data):
+    packed = pack(records)
+    with pytest.raises(Torn):
+        unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
+
+
+@given(RECORDS, st.binary(min_size=1, max_size=9))
+def test_bytes_too_many_are_refused(records, more):
+    with pytest.raises(Torn):
+        unpack(pack(records) + more)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_records_or_refused(data):
+    try:
+        records = unpack(data)
+    except Torn:
+        return
+    assert unpack(pack(records)) == records
+
+
+def test_the_layout_is_that_of_schema_sql():
+    """Written down, since ledgers are read by later versions."""
+    records = (Outgoing("t", b"k", None, (("h", b""), ("i", None))), Outgoing("é", None, b"vv"))
+    assert pack(records) == b"".join(
+        (
+            b"\x01\x00\x00\x00\x02",
+            b"\x00\x07\x00\x03",
+            *(number.to_bytes(4, "big", signed=True) for number in (1, 1, -1, 1, 0, 1, -1, 2, -1, 2)),
+            b"tkhi" + "é".encode() + b"vv",
+        )
+    )
+    assert unpack(pack(records)) == records
+    assert pack(()) == b"\x01\x00\x00\x00\x00"
+
+
+def test_another_layout_is_refused():
+    with pytest.raises(Torn, match="layout 2"):
+        unpack(b"\x02" + pack(())[1:])

@@ -1,0 +1,57 @@
+"""Normalising: once is enough, and case and spacing make no other value."""
+
+import phonenumbers
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from mergeline.domain.values import normalise
+
+LOCAL_PARTS = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12),
+    st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,20}", fullmatch=True),
+)
+DOMAINS = st.one_of(
+    st.sampled_from(["example.com", "EXAMPLE.com", "bücher.example", "xn--bcher-kva.example", "straße.example"]),
+    st.builds(
+        "{}.example".format, st.text(st.characters(codec="utf-8", categories=["L", "Nd"]), min_size=1, max_size=8)
+    ),
+)
+EMAILS = st.builds("{}@{}".format, LOCAL_PARTS, DOMAINS)
+REGIONS = st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS))
+
+
+@given(EMAILS)
+@example("\u0130@example.com")
+@example("\u212a\u0301@example.com")
+@example("\u03a3@example.com")
+def test_an_email_is_normalised_once_and_for_all(email: str) -> None:
+    stored = normalise("email", email, None)
+    assume(stored is not None)
+    assert normalise("email", stored, None) == stored
+    assert stored == stored.lower()
+    assert len(stored) <= 255
+
+
+@given(EMAILS)
+def test_the_case_of_an_ascii_email_does_not_matter(email: str) -> None:
+    assume(email.isascii())
+    assert normalise("email", email.upper(), None) == normalise("email", email.lower(), None)
+
+
+@given(REGIONS, st.sampled_from([" ", "-", "."]))
+def test_a_mobile_is_one_value_however_it_is_written(region: str, separator: str) -> None:
+    number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    assume(number is not None)
+    digits = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
+    spaced = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL).replace(" ", separator)
+    national = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    assert normalise("mobile", f"+{digits}", None) == digits
+    assert normalise("mobile", digits, None) == digits
+    assert normalise("mobile", spaced, region) == digits
+    assert normalise("mobile", national, region) == digits
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=30), st.one_of(st.none(), REGIONS))
+def test_any_text_is_a_mobile_number_or_none(text: str, region: str | None) -> None:
+    stored = normalise("mobile", text, region)
+    assert stored is None or (stored.isdigit() and stored.isascii() and len(stored) <= 17)
