@@ -42,7 +42,7 @@ ASSIGNED_PARTITIONS: Final = Gauge(
 )
 LAG_MESSAGES: Final = Gauge(
     "mergeline_lag_messages",
-    "Offsets between what was read and the last stable offset (end markers of transactions included).",
+    "Offsets between what was published and the last stable offset (end markers of transactions included).",
     ["topic", "partition"],
     registry=REGISTRY,
 )

@@ -46,6 +46,8 @@ class Assignment:
         self._changing = asyncio.Lock()
         self._opening: asyncio.Task[None] | None = None
         self.room = asyncio.Event()
+        self.fetching = asyncio.Lock()
+        """Held by a fetch: one that began before a rebalance ends after it, and moves the positions then."""
 
     # ------------------------------------------------------------ what the consumer and the agents see
 
@@ -58,6 +60,10 @@ class Assignment:
     def is_open(self) -> bool:
         """Whether the group's last assignment (of no partition, perhaps) has been acquired."""
         return self._generation is not None
+
+    def unpublished(self) -> dict[TopicPartition, int]:
+        """See `Pipeline.unpublished`."""
+        return {tp: done for pipeline in set(self._pipelines.values()) for tp, done in pipeline.unpublished().items()}
 
     def has_room(self, partition: TopicPartition) -> bool:
         """Whether a fetch of the partition would be taken."""
@@ -120,7 +126,8 @@ class Assignment:
                 opened |= dict.fromkeys(mine, pipeline)
                 positions |= await self._acquired(pipeline, generation)
         if positions:
-            await self._app.consumer.seek_wait(positions)
+            async with self.fetching:  # no pipeline is open now, so none begins before all of them are
+                await self._app.consumer.seek_wait(positions)
 
     async def _close(self, grace_s: float) -> None:
         pipelines, self._pipelines, self._generation = self._pipelines, {}, None

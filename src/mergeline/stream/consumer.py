@@ -1,7 +1,8 @@
 """Faust's consumer, made to hand over whole batches and to read committed records only.
 
 In: what the group's partitions hold. Out: one Faust message a fetched partition, its value the list of records.
-Never: an offset committed, an exception out of the fetch loop, or a fetch for a partition without room.
+Never: an offset committed, an exception out of the fetch loop, a fetch for a partition without room, or a step over
+records that are not there any more.
 
 Rests on internals of faust-streaming 0.15.3 and aiokafka 0.14.0 (pinned): Faust reads uncommitted records and
 hands over one record at a time otherwise.
@@ -15,11 +16,16 @@ from typing import Any, Final
 import aiokafka
 import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types.tuples import TP
 
+from mergeline.errors import SetupError
+
 ROOM_WAIT_S: Final = 0.5
 """How long a fetch waits for room before it looks at the partitions again."""
+FETCH_S_MAX: Final = 0.25
+"""How long a fetch waits for records; whoever opens an assignment waits for a fetch that is under way."""
 SHORT_FETCH_S: Final = 0.005
 """A fetch for some of the partitions only, so that the others are not starved when they get room."""
 FETCH_MAX_WAIT_MS: Final = 100
@@ -55,7 +61,9 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
             group_id=conf.id,
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # Each partition is sought by us before it is fetched. What is not there then has expired, or the topic was
+            # made anew: aiokafka would go to another place without a word.
+            auto_offset_reset="none",
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
@@ -75,7 +83,11 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
 
 
 def batch_consumer(
-    client_options: dict[str, Any], has_room: Callable[[TP], bool], room: asyncio.Event
+    client_options: dict[str, Any],
+    has_room: Callable[[TP], bool],
+    room: asyncio.Event,
+    fetching: asyncio.Lock,
+    fail: Callable[[BaseException], None],
 ) -> type[Consumer]:
     """A consumer class for `app.transport.Consumer`.
 
@@ -83,6 +95,8 @@ def batch_consumer(
         client_options: brokers and security, as aiokafka's clients take them.
         has_room: whether a partition's pipeline takes more; the one place of back-pressure.
         room: set when a pipeline got room.
+        fetching: held while a fetch is under way.
+        fail: ends the process.
     """
 
     class Thread(ReadCommittedThread):
@@ -110,16 +124,35 @@ def batch_consumer(
                 await _wait(room)
                 return
             generation = self.app.consumer_generation_id
-            wait_s = timeout if len(active) == len(assigned) else SHORT_FETCH_S
-            records = await self._getmany(active_partitions=active, timeout=wait_s)
+            wait_s = min(timeout, FETCH_S_MAX) if len(active) == len(assigned) else SHORT_FETCH_S
+            try:
+                async with fetching:
+                    records = await self._getmany(active_partitions=active, timeout=wait_s)
+            except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+                fail(_gone(error))
+                return
             for tp, batch in records.items():
                 if self.should_stop or not self.flow_active or generation != self.app.consumer_generation_id:
-                    return  # dropped: every resume seeks to the committed offsets again
+                    return  # dropped: the next assignment seeks again, once no fetch is under way
                 message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
                 message.value = batch
                 yield message.tp, message
 
     return BatchConsumer
+
+
+def _gone(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> SetupError:
+    place = ", ".join(f"{tp.topic}, partition {tp.partition}" for tp in _partitions_of(error))
+    return SetupError(
+        f"Records of {place} that were not read yet went from its log: they expired, or the topic was made anew. "
+        "Start the worker again: it says which, and what to do."
+    )
+
+
+def _partitions_of(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> list[Any]:
+    """What aiokafka names in an error: a mapping by partition, or one partition."""
+    (named,) = error.args
+    return sorted(named) if isinstance(named, dict) else [named]
 
 
 async def _wait(room: asyncio.Event) -> None:

@@ -110,6 +110,10 @@ class Pipeline:
         """Whether a fetch may bring more: two batches at most are held."""
         return not self._closing and self._held < 2 * self._batch_max
 
+    def unpublished(self) -> dict[TopicPartition, int]:
+        """The partitions with records that were read but not published, and how far they are published."""
+        return {partition: done for partition, done in self._positions.items() if done < self._read[partition]}
+
     def put(self, records: Sequence[Record]) -> None:
         """Take the records of one fetch of one partition; those below the positions were published before."""
         first = records[0]

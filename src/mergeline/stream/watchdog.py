@@ -1,8 +1,8 @@
 """Ends a process that is alive but does not move.
 
-In: positions and last stable offsets of the open partitions. Out: a failure, once a partition with something to
-read has stood still for `progress_timeout_ms`. Never: a verdict over an idle worker; the end marker of a
-transaction counts as nothing to read.
+In: of each open partition how far it got, and how far it could be. Out: a failure, once a partition with something to
+do has stood still for `progress_timeout_ms`. Never: a verdict over an idle worker; the end marker of a transaction
+counts as nothing to do.
 
 Consumers of aiokafka and Faust have fallen silent without an error (faust-streaming #175, #629, #640), and so have
 producers (aiokafka #1017, #1018).
@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 class Stalled(Exception):
-    """A partition has something to read and nothing was read for too long."""
+    """A partition has something to do, and nothing was done for too long."""
 
 
 class Watchdog:
-    """Compares what was read with what there is to read."""
+    """Compares what was done with what there is to do."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Watchdog:
                 LAG_MESSAGES.labels(topic, str(partition)).set(end - position)
             stalled = self.look(lags)
             if stalled:
-                self._fail(Stalled(f"nothing read for {self._timeout_s:.0f} s of {stalled}"))
+                self._fail(Stalled(f"nothing done for {self._timeout_s:.0f} s of {stalled}"))
 
     def look(self, lags: Mapping[TopicPartition, tuple[int, int]]) -> list[TopicPartition]:
         """The partitions that have stood still for `CHECKS` looks in a row."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
@@ -55,12 +56,20 @@ class Worker:
         stages = _stages(settings, apply, RouteStage(producers, offsets, settings.topic_prefix))
         self.assignment = Assignment(self.app, stages, settings, fail)
         self.app.transport.Consumer = batch_consumer(
-            dict(client_options), self.assignment.has_room, self.assignment.room
+            dict(client_options), self.assignment.has_room, self.assignment.room, self.assignment.fetching, fail
         )
         for stage, topics in stages:
             self._agent(stage.name, sorted(topics))
         self._hooks()
-        self._watchdog = Watchdog(lambda: offsets.lags(self.assignment.partitions), fail, settings.progress_timeout_ms)
+
+        async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
+            found = await offsets.lags(self.assignment.partitions)
+            # What was read is not done before it is published, however far the fetches are ahead of it.
+            return found | {
+                tp: (done, found[tp][1]) for tp, done in self.assignment.unpublished().items() if tp in found
+            }
+
+        self._watchdog = Watchdog(lags, fail, settings.progress_timeout_ms)
 
     def not_ready(self) -> str | None:
         """What keeps this worker from being ready, or None."""
