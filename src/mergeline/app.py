@@ -10,11 +10,12 @@ import asyncio
 import os
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import faust
 import structlog
@@ -38,6 +39,23 @@ _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
+class StopTookTooLong(Exception):
+    """A stop did not end within `shutdown_timeout_ms`: a server does not answer, and would be waited for."""
+
+
+class _BoundedStop(faust.Worker):
+    """Ends hard what cannot be ended in time, which loses nothing either."""
+
+    stop_timeout_s: float
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        # A thread, since the loop may be what does not turn.
+        timer = threading.Timer(self.stop_timeout_s, end_process, [StopTookTooLong()])
+        timer.daemon = True
+        timer.start()
+        super()._schedule_shutdown(signal)
+
+
 def run_worker(settings: Settings) -> int:
     """Run a worker in this process until SIGTERM or SIGINT; the exit status.
 
@@ -59,9 +77,10 @@ def run_worker(settings: Settings) -> int:
 
     health = HealthServer(settings.http_host, settings.http_port, reason)
     worker.boot([health.start], [worker.watch, lambda: keep_days(store)], [health.stop, store.pool.close])
-    faust_worker = faust.Worker(
+    faust_worker = _BoundedStop(
         worker.app, loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
+    faust_worker.stop_timeout_s = settings.shutdown_timeout_ms / 1000
     faust_worker.spinner = None  # it writes to the terminal what belongs in no log
     try:
         faust_worker.execute_from_commandline()
