@@ -1,16 +1,61 @@
-import pytest_asyncio
+"""Worlds: one for a test alone, one for a module's tests in turn, one with a running worker that most tests share."""
 
+import asyncio
+import contextlib
+import random
+import uuid
+
+import pytest
+from tests.services import databases
 from tests.worker.harness import World
 
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=0, help="replay a random test with this seed (0: choose one)")
+    parser.addoption("--every-fail-point", action="store_true", help="stop workers at every point, not only at some")
 
 
-@pytest_asyncio.fixture
-async def world(bootstrap_servers, database_url, topic_prefix, tmp_path):
+@pytest.fixture
+def seed(request):
+    """`--seed N` replays a run; the seed stands in the failure either way."""
+    chosen = request.config.getoption("--seed") or random.randrange(1 << 32)
+    print(f"\nreplay with: pytest {request.node.nodeid} --seed {chosen}")
+    return chosen
+
+
+@contextlib.asynccontextmanager
+async def new_world(postgres, bootstrap_servers, template_database, folder, **prepared):
+    name = databases.new_name("worker")
+    await databases.create(postgres.database_url, name, template_database)
+    world = World(bootstrap_servers, databases.url_of(postgres.database_url, name), f"t{uuid.uuid4().hex[:8]}.", folder)
+    try:
+        await world.prepare(**prepared)
+        yield world
+    finally:
+        await world.close()
+        await asyncio.to_thread(postgres.start)  # does nothing, unless a test has killed it
+        await databases.drop(postgres.database_url, name)
+
+
+@pytest.fixture
+async def world(postgres, bootstrap_servers, template_database, tmp_path):
     """A world with topics and a catalog; its workers are killed at the end."""
-    world = World(bootstrap_servers, database_url, topic_prefix, tmp_path)
-    await world.prepare()
-    yield world
-    world.close()
+    async with new_world(postgres, bootstrap_servers, template_database, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+async def module_world(postgres, bootstrap_servers, template_database, tmp_path_factory):
+    """The same for the tests of a module, one after the other."""
+    folder = tmp_path_factory.mktemp("world")
+    async with new_world(postgres, bootstrap_servers, template_database, folder) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+async def served(postgres, bootstrap_servers, template_database, tmp_path_factory):
+    """A world whose worker runs all the time: for tests that keep to customers, cards and orgs of their own."""
+    folder = tmp_path_factory.mktemp("served")
+    async with new_world(postgres, bootstrap_servers, template_database, folder) as world:
+        world.worker(MERGELINE_DEAD_LETTER_LIMIT="0", MERGELINE_LOG_LEVEL="DEBUG")
+        yield world

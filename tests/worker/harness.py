@@ -1,19 +1,25 @@
 """A real worker on a real Kafka and PostgreSQL, driven from outside: what its users see is what is tested.
 
-Everything here speaks Kafka and SQL only; it knows topics, keys and shapes from `schemas/`, nothing of the code.
+Everything here speaks Kafka, SQL and the command line; it knows topics, keys and shapes from `schemas/`, nothing of
+the code. Waits are for conditions, and bounded; "nothing more comes" is asked after all that was sent is committed
+(`drained`), not after a while.
 """
 
 import asyncio
+import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from click.testing import CliRunner
+from tests.worker.process import WorkerProcess
+
+from mergeline.cli import main
 
 ORG = 100737
 CATALOG = {
@@ -24,20 +30,10 @@ CATALOG = {
     "series": [{"id": 163, "code": "GOLD", "autoCreate": True, "maxActiveCardsPerCustomer": 2, "expiryDays": 365}],
 }
 UPDATES, CUSTOMERS, CARDS = "identifier-updates", "customer-registrations", "card-registrations"
-OUTCOMES, REGISTERED = "update-outcomes", "registration-outcomes"
-
-
-@dataclass
-class Read:
-    """What a read_committed reader saw of a topic: records with parsed values."""
-
-    records: list = field(default_factory=list)
-
-    def values(self):
-        return [json.loads(record.value) for record in self.records]
-
-    def headers(self):
-        return [dict(record.headers) for record in self.records]
+OUTCOMES, REGISTERED, COMMANDS = "update-outcomes", "registration-outcomes", "commands-by-customer"
+EVENTS = ("customer-merged", "card-issued", "card-changed", "identifiers-changed", "customer-redirects")
+OUTPUTS = (OUTCOMES, REGISTERED, *EVENTS, f"{UPDATES}-dlt", f"{CUSTOMERS}-dlt", f"{CARDS}-dlt")
+PATIENCE_S = 90.0
 
 
 class World:
@@ -46,110 +42,231 @@ class World:
     def __init__(self, bootstrap_servers, database_url, topic_prefix, folder: Path):
         self.bootstrap_servers, self.database_url, self.prefix = bootstrap_servers, database_url, topic_prefix
         self.folder = folder
+        self.group = f"{topic_prefix}group"
         self.settings = {
             "MERGELINE_DATABASE_URL": database_url,
             "MERGELINE_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "MERGELINE_TOPIC_PREFIX": topic_prefix,
-            "MERGELINE_GROUP_ID": f"{topic_prefix}group",
+            "MERGELINE_GROUP_ID": self.group,
             "MERGELINE_HTTP_PORT": "0",
             "MERGELINE_SESSION_TIMEOUT_MS": "6000",
         }
         self.workers: list[WorkerProcess] = []
+        self.records = defaultdict(list)
+        self._produced: dict[TopicPartition, int] = {}
+        self._open = contextlib.AsyncExitStack()
+        self._arrived = asyncio.Event()
 
-    async def prepare(self, partitions=4, catalog=CATALOG):
-        """Topics and catalog, by the command that users run."""
+    # ------------------------------------------------------------ setting up
+
+    async def prepare(self, partitions=3, catalog=CATALOG):
+        """Topics and catalog by the commands that users run; then a producer, and a reader of all that comes out."""
         await self.command("topics", "create", "--partitions", str(partitions), "--replication-factor", "1")
-        path = self.folder / "catalog.json"  # JSON is YAML
+        await self.apply_catalog(catalog)
+        self._producer = await self._opened(
+            AIOKafkaProducer(
+                bootstrap_servers=self.bootstrap_servers, enable_idempotence=True, linger_ms=5,
+                max_batch_size=1 << 18, max_request_size=4 << 20, metadata_max_age_ms=10_000,
+            )
+        )  # fmt: skip
+        self._consumer = await self._opened(
+            AIOKafkaConsumer(
+                bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed",
+                auto_offset_reset="earliest", enable_auto_commit=False, fetch_max_wait_ms=50,
+            )
+        )  # fmt: skip
+        self._consumer.assign([TopicPartition(self.prefix + name, p) for name in OUTPUTS for p in range(partitions)])
+        self._partitions = partitions
+        self._reading = asyncio.create_task(self._read())
+
+    async def apply_catalog(self, catalog):
+        path = self.folder / f"catalog-{catalog['orgId']}.json"  # JSON is YAML
         path.write_text(json.dumps(catalog))
         await self.command("catalog", "apply", str(path))
 
-    async def command(self, *arguments, status=0, text=None, **settings):
-        """Run the command line; its standard output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mergeline", *arguments, env=self.environment(**settings),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(text and text.encode()), 90)
-        assert process.returncode == status, (arguments, process.returncode, out.decode(), err.decode())
-        return out.decode() if status == 0 else err.decode()
+    async def command(self, *arguments, status=0, **settings):
+        """Run the command line; its standard output (standard error where it is not to succeed)."""
+        runner, environment = CliRunner(), self.settings | {"COLUMNS": "100"} | settings
+        result = await asyncio.to_thread(runner.invoke, main, arguments, env=environment)
+        assert result.exit_code == status, (arguments, result.exit_code, result.output, result.exception)
+        return result.stdout if status == 0 else result.stderr
 
-    def environment(self, **settings):
-        base = {name: value for name, value in os.environ.items() if not name.startswith("MERGELINE_")}
-        return base | self.settings | {"COLUMNS": "100"} | settings
-
-    def worker(self, **settings):
+    def worker(self, module="mergeline", **settings):
         """Start a worker process."""
-        worker = WorkerProcess(self, len(self.workers), settings)
-        self.workers.append(worker)
-        return worker
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        self.workers.append(WorkerProcess(log, self.settings | settings, module))
+        return self.workers[-1]
 
-    async def produce(self, topic, values, key=None):
-        """Send values (dicts as JSON, bytes as they are) in order; where each one landed."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self.bootstrap_servers, enable_idempotence=True, max_batch_size=1 << 18, linger_ms=5
-        )
-        await producer.start()
+    @contextlib.asynccontextmanager
+    async def connection(self):
+        connection = await asyncpg.connect(self.database_url)
         try:
-            sent = []
-            for value in values:
-                data = json.dumps(value).encode() if isinstance(value, dict) else value
-                own = key if key is not None else _key(value)
-                sent.append(await producer.send(self.prefix + topic, data, key=own))
-            return [await one for one in sent]
+            yield connection
         finally:
-            await producer.stop()
+            await connection.close()
 
-    async def produce_one(self, topic, value, key, headers, partition=None):
-        """Send one record exactly as given."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, max_request_size=4 << 20)
-        await producer.start()
-        try:
-            return await producer.send_and_wait(
-                self.prefix + topic, value, key=key, headers=headers, partition=partition
-            )
-        finally:
-            await producer.stop()
+    async def sql(self, statement, *arguments):
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *arguments)
 
-    async def read(self, topic, count, timeout_s=60.0, settle_s=0.0):
-        """The first `count` committed records of a topic; then, for `settle_s`, whatever comes that should not."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed", auto_offset_reset="earliest",
-            enable_auto_commit=False, fetch_max_wait_ms=50,
-        )  # fmt: skip
-        await consumer.start()
-        try:
-            places = [TopicPartition(self.prefix + topic, p) for p in await self._partitions(consumer, topic)]
-            consumer.assign(places)
-            await consumer.seek_to_beginning()
-            seen = Read()
-            deadline = time.monotonic() + timeout_s
-            while len(seen.records) < count and time.monotonic() < deadline:
-                await self._more(consumer, seen)
-            until = time.monotonic() + settle_s
-            while time.monotonic() < until:
-                await self._more(consumer, seen)
-            assert len(seen.records) >= count, (topic, len(seen.records), count, [w.log_tail() for w in self.workers])
-            return seen
-        finally:
-            await consumer.stop()
-
-    async def _partitions(self, consumer, topic):
-        return sorted(await consumer._client._wait_on_metadata(self.prefix + topic))
-
-    @staticmethod
-    async def _more(consumer, seen):
-        for records in (await consumer.getmany(timeout_ms=100)).values():
-            seen.records += records
-
-    async def register(self, customers):
-        """Register customers (dicts without orgId) and wait for their outcomes."""
-        before = len((await self.read(REGISTERED, 0, settle_s=0.2)).records)
-        await self.produce(CUSTOMERS, [{"orgId": ORG, **customer} for customer in customers])
-        return (await self.read(REGISTERED, before + len(customers))).values()
-
-    def close(self):
+    def kill_workers(self):
         for worker in self.workers:
             worker.kill()
+
+    async def close(self):
+        self.kill_workers()
+        if hasattr(self, "_reading"):
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._open.aclose()
+
+    async def _opened(self, client):
+        await client.start()
+        self._open.push_async_callback(client.stop)
+        return client
+
+    # ------------------------------------------------------------ what goes in
+
+    async def produce(self, topic, values, key=None, headers=(), partition=None):
+        """Send values (dicts as JSON, bytes as they are) in order; where each one landed."""
+        sent = []
+        for value in values:
+            data = json.dumps(value).encode() if isinstance(value, dict) else value
+            own = key if key is not None else _key(value)
+            if data is None:  # `send` takes none without key and value
+                batch = self._producer.create_batch()
+                batch.append(timestamp=None, key=own, value=None, headers=list(headers))
+                sent.append(await self._producer.send_batch(batch, self.prefix + topic, partition=partition))
+            else:
+                sent.append(await self._producer.send(self.prefix + topic, data, own, partition, headers=list(headers)))
+        places = [await one for one in sent]
+        for place in places:
+            self._produced[place.topic_partition] = max(self._produced.get(place.topic_partition, 0), place.offset)
+        return places
+
+    def origin(self, place):
+        """The request id of a message that names none."""
+        return f"{place.topic.removeprefix(self.prefix)}-{place.partition}-{place.offset}"
+
+    async def register(self, customers, source="INSTORE", org=ORG):
+        """Register customers, by their ids or as dicts without orgId, and wait for their outcomes."""
+        given = [one if isinstance(one, dict) else {"customerId": one, "source": source} for one in customers]
+        values = [{"orgId": org, **one} for one in given]
+        places = await self.produce(CUSTOMERS, values)
+        await self.answered(map(self.origin, places), REGISTERED)
+
+    # ------------------------------------------------------------ what comes out
+
+    async def until(self, condition, why="", timeout_s=PATIENCE_S):
+        """Wait until what was read, or anything else that `condition` looks at, is so; what it answered."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._arrived.clear()
+            found = condition()
+            if found:
+                return found
+            assert time.monotonic() < deadline, (why, self.counts(), [w.log_tail() for w in self.workers])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), 0.1)
+
+    async def answered(self, request_ids, topic=OUTCOMES, timeout_s=PATIENCE_S):
+        """The values of these requests' outcomes, by id, once all are there."""
+        wanted = set(request_ids)
+
+        def found():
+            values = {value["requestId"]: value for value in self.values(topic)}
+            return wanted <= values.keys() and {name: values[name] for name in wanted}
+
+        return await self.until(found, f"outcomes of {len(wanted)} requests", timeout_s)
+
+    async def outcomes_of(self, requests, timeout_s=PATIENCE_S):
+        """Send requests that name their ids; their outcomes in the same order."""
+        await self.produce(UPDATES, requests)
+        found = await self.answered((request["requestId"] for request in requests), timeout_s=timeout_s)
+        return [found[request["requestId"]] for request in requests]
+
+    async def letters(self, count, topic=UPDATES, where=lambda _: True):
+        """The dead letters of a topic that `where` chooses, once there are so many."""
+        name = f"{topic}-dlt"
+
+        def found():
+            chosen = [record for record in self.records[name] if where(record)]
+            return len(chosen) >= count and chosen
+
+        return await self.until(found, f"{count} dead letters")
+
+    async def read(self, topic, count):
+        """The values of a topic, once there are so many."""
+        return await self.until(
+            lambda: len(self.records[topic]) >= count and self.values(topic), f"{count} records of {topic}"
+        )
+
+    def values(self, topic):
+        return [json.loads(record.value) for record in self.records[topic]]
+
+    def answers(self, topic=OUTCOMES):
+        """How often each request was answered."""
+        return Counter(value["requestId"] for value in self.values(topic))
+
+    def counts(self):
+        return {topic: len(records) for topic, records in self.records.items() if records}
+
+    async def drained(self, timeout_s=PATIENCE_S):
+        """Wait until all that was sent is committed, and all that was published is read: nothing more can come."""
+        async with self.admin() as admin:
+            deadline = time.monotonic() + timeout_s
+            while left := await self._left(admin):
+                assert time.monotonic() < deadline, (left, self.counts(), [w.log_tail() for w in self.workers])
+                await asyncio.sleep(0.1)
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        for place, end in ends.items():
+            while await self._consumer.position(place) < end:
+                assert time.monotonic() < deadline + 30, ("not all is read", place, end)
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0)  # the reader hands over what it read at the next turn
+        await self.until(lambda: not self._handing_over)
+
+    async def committed(self):
+        """The group's offsets."""
+        async with self.admin() as admin:
+            found = await admin.list_consumer_group_offsets(self.group)
+        return {(p.topic.removeprefix(self.prefix), p.partition): known.offset for p, known in found.items()}
+
+    @contextlib.asynccontextmanager
+    async def admin(self):
+        client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await client.start()
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def _left(self, admin):
+        internal = [TopicPartition(self.prefix + COMMANDS, number) for number in range(self._partitions)]
+        try:
+            ends = await self._consumer.end_offsets(internal)
+            committed = await admin.list_consumer_group_offsets(self.group)
+        except KafkaError as error:
+            return repr(error)
+        wanted = {place: offset + 1 for place, offset in self._produced.items()} | ends
+        done = {place: known.offset for place, known in committed.items()}
+        return {place: (done.get(place), end) for place, end in wanted.items() if max(done.get(place, 0), 0) < end}
+
+    _handing_over = False
+
+    async def _read(self):
+        while True:
+            self._handing_over = True
+            try:
+                found = await self._consumer.getmany(timeout_ms=0)
+            except KafkaError:  # a broker that was killed
+                found = {}
+            for place, records in found.items():
+                self.records[place.topic.removeprefix(self.prefix)] += records
+            self._handing_over = False
+            if found:
+                self._arrived.set()
+            await asyncio.sleep(0.02)
 
 
 def _key(value):
@@ -158,48 +275,21 @@ def _key(value):
     return None
 
 
-class WorkerProcess:
-    """`mergeline worker` as a process of its own."""
-
-    def __init__(self, world, number, settings):
-        self.log = world.folder / f"worker-{number}.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mergeline", "worker"], env=world.environment(**settings), stderr=log, stdout=log
-            )
-
-    def kill(self):
-        """SIGKILL."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10)
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def terminate(self, timeout_s=15.0):
-        """SIGTERM; the exit status and the seconds it took."""
-        started = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout_s)
-        return status, time.monotonic() - started
-
-    @property
-    def running(self):
-        return self.process.poll() is None
-
-    def wait(self, timeout_s=30.0):
-        return self.process.wait(timeout_s)
-
-    def log_tail(self, lines=15):
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+def headers(record):
+    return dict(record.headers)
 
 
-def update(customer, request_id=None, source="INSTORE", account=None, **lists):
+def update(customer, request_id=None, source="INSTORE", account=None, org=ORG, **lists):
     """A request of `schemas/requests/identifier-update`."""
-    body = {"orgId": ORG, "customerId": customer, "source": source, **lists}
+    body = {"orgId": org, "customerId": customer, "source": source, **lists}
     if account is not None:
         body["accountId"] = account
     if request_id is not None:
         body["requestId"] = request_id
     return body
+
+
+def adding(customer, request_id, value=None, **more):
+    """A request that always applies: an identifier that nobody else has."""
+    item = {"type": "externalId", "value": value or f"of {request_id}"}
+    return update(customer, request_id, "WECHAT", f"a{customer}", add=item, **more)

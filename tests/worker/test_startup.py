@@ -1,0 +1,99 @@
+"""A worker that cannot start says in one line which setting is at fault and what to do, and exits with status 2."""
+
+import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from tests.services import databases
+from tests.worker.harness import REGISTERED, UPDATES
+from tests.worker.proxy import Relay
+
+NOWHERE = "127.0.0.1:1"
+
+
+async def bad_setting(world):
+    return {"MERGELINE_BATCH_MAX": "many"}
+
+
+async def no_broker(world):
+    return {"MERGELINE_KAFKA_BOOTSTRAP_SERVERS": NOWHERE}
+
+
+async def no_database(world):
+    return {"MERGELINE_DATABASE_URL": f"postgresql://me:secret@{NOWHERE}/mergeline"}
+
+
+async def not_migrated(world):
+    name = databases.new_name("unmigrated")
+    await databases.create(world.database_url, name)
+    return {"MERGELINE_DATABASE_URL": databases.url_of(world.database_url, name)}
+
+
+async def no_topics(world):
+    return {"MERGELINE_TOPIC_PREFIX": "elsewhere."}
+
+
+async def small_dead_letter_topic(world):
+    prefix = f"{world.prefix}small."
+    await world.command("topics", "create", "--partitions", "1", MERGELINE_TOPIC_PREFIX=prefix)
+    smaller = {"max.message.bytes": "1000000"}
+    async with world.admin() as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{prefix}{UPDATES}-dlt", smaller)])
+    return {"MERGELINE_TOPIC_PREFIX": prefix}
+
+
+GIVEN = (bad_setting, no_broker, no_database, not_migrated, no_topics, small_dead_letter_topic)
+
+
+@pytest.fixture(scope="module")
+async def ended(module_world):
+    """All of them at once, by what is wrong."""
+    refused = {"MERGELINE_START_TIMEOUT_MS": "100"}
+    workers = {given: module_world.worker(**refused, **await given(module_world)) for given in GIVEN}
+    await module_world.until(lambda: not any(worker.running for worker in workers.values()), "their ends")
+    return workers
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param(bad_setting, ['MERGELINE_BATCH_MAX is "many"', "Correct it"], id="a bad setting"),
+        pytest.param(no_broker, ["MERGELINE_KAFKA_BOOTSTRAP_SERVERS", NOWHERE, "Start it"], id="no broker"),
+        pytest.param(no_database, ["MERGELINE_DATABASE_URL", NOWHERE, "Start it"], id="no database"),
+        pytest.param(not_migrated, ["mergeline migrate", "MERGELINE_DATABASE_URL"], id="not migrated"),
+        pytest.param(no_topics, ["mergeline topics create", "MERGELINE_TOPIC_PREFIX"], id="no topics"),
+        pytest.param(small_dead_letter_topic, [f"{UPDATES}-dlt", "raise its max.message.bytes"], id="a small topic"),
+    ],
+)
+async def test_a_worker_that_cannot_start_says_what_to_do_in_one_line(ended, given, words):
+    worker = ended[given]
+    assert worker.process.returncode == 2
+    said = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    assert len(said) == 1, worker.text
+    assert said[0].startswith("mergeline: ")
+    assert [word for word in words if word not in said[0]] == []
+    assert "Traceback" not in worker.text
+    assert "secret" not in worker.text
+
+
+async def test_a_broker_and_a_database_that_come_up_late_are_waited_for(module_world):
+    broker = Relay(module_world.bootstrap_servers)
+    address = module_world.database_url.rpartition("@")[2].partition("/")[0]
+    database = Relay(address)
+    worker = module_world.worker(
+        MERGELINE_KAFKA_BOOTSTRAP_SERVERS=broker.address,
+        MERGELINE_DATABASE_URL=module_world.database_url.replace(address, database.address),
+    )
+
+    def waits_for(name):
+        return any(name in event["problem"] for event in worker.events("worker.waiting"))
+
+    try:
+        await module_world.until(lambda: waits_for("Kafka"), "it waits for the broker")
+        await broker.open()
+        await module_world.until(lambda: waits_for("PostgreSQL"), "it waits for the database")
+        await database.open()
+        await module_world.register([1])
+    finally:
+        worker.kill()
+        await broker.close()
+        await database.close()
+    assert len(module_world.records[REGISTERED]) == 1
