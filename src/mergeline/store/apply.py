@@ -31,7 +31,7 @@ from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.options import Options
 from mergeline.store.progress import CheckRuns, count_runs, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named, read_versions
-from mergeline.store.replays import read_replays
+from mergeline.store.replays import at_or_below, read_replays
 from mergeline.store.statements import OnStatement, Statements
 from mergeline.store.write import write_answers, write_changes
 
@@ -78,7 +78,7 @@ class Store:
                 the commit was lost: the ledger knows, so applying the batch again is right either way.
         """
         async with self.statements() as db:
-            answers = await read_replays(db, messages, horizons, self.options.topic_prefix)
+            answers = await self._replays(db, messages, horizons)
             items = [_decoded(message, forced) for message in messages if message.at not in answers]
             decided = await self._in_rounds(db, items, published, check_runs)
             answers |= {answer.message.at: answer for answer in decided}
@@ -89,6 +89,16 @@ class Store:
         """A connection of the pool."""
         async with self.pool.acquire() as connection:
             yield Statements(connection, self._on_statement)
+
+    async def _replays(
+        self, db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int]
+    ) -> dict[Coordinate, Answer]:
+        again = at_or_below(messages, horizons)
+        if not again:
+            return {}
+        async with db.transaction():
+            await self.bound(db)
+            return await read_replays(db, again, self.options.topic_prefix)
 
     async def _in_rounds(
         self,

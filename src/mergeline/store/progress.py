@@ -35,8 +35,9 @@ async def count_runs(
     runs = dead_letters.runs(answers, before)
     if any(runs[place] != before.get(place, 0) for place in places):
         # Rows are locked in one order by everybody, so those of `write_progress` are locked here too.
-        locked = sorted({*places, *published})
-        before = _runs(await db.fetch("partitions_lock", group_id, *columns_of(locked, 2)))
+        locked = columns_of(sorted({*places, *published}), 2)
+        await db.execute("partitions_insert", group_id, *locked)  # what is not there cannot be locked
+        before = _runs(await db.fetch("partitions_lock", group_id, *locked))
         runs = dead_letters.runs(answers, before)
         changed = [(*place, run) for place, run in sorted(runs.items()) if run != before.get(place, 0)]
         if changed:

@@ -256,11 +256,12 @@ order by topic, partition
 for update;
 
 -- name: runs_write
-insert into partition_owner (group_id, topic, partition, dead_letters_in_a_row)
-select $1, topic, partition, dead_letters_in_a_row
-from unnest($2::text[], $3::integer[], $4::bigint[]) as new (topic, partition, dead_letters_in_a_row)
-order by topic, partition
-on conflict (group_id, topic, partition) do update set dead_letters_in_a_row = excluded.dead_letters_in_a_row;
+update partition_owner
+set dead_letters_in_a_row = now.dead_letters_in_a_row
+from unnest($2::text[], $3::integer[], $4::bigint[]) as now (topic, partition, dead_letters_in_a_row)
+where partition_owner.group_id = $1
+    and partition_owner.topic = now.topic
+    and partition_owner.partition = now.partition;
 
 -- ---------------------------------------------------------------- ownership
 

@@ -4,7 +4,7 @@ In: messages, the replay horizon of their partitions. Out: the stored answers, b
 anew that had an answer; a deploy with a stricter decoder between commit and publish must not change what is published.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from mergeline.domain.batch import Answer, replay
@@ -14,17 +14,18 @@ from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, columns_of
 
 
-async def read_replays(
-    db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int], topic_prefix: str
-) -> dict[Coordinate, Answer]:
-    """The answers of those messages at or below the horizons that the ledger has, by where they were read."""
-    again = {
-        message.at: message
+def at_or_below(messages: Iterable[Message], horizons: Mapping[Place, int]) -> list[Message]:
+    """The messages that the ledger may have answers for by their place."""
+    return [
+        message
         for message in messages
         if message.at.offset <= horizons.get((message.at.topic, message.at.partition), -1)
-    }
-    if not again:
-        return {}
+    ]
+
+
+async def read_replays(db: Statements, messages: Sequence[Message], topic_prefix: str) -> dict[Coordinate, Answer]:
+    """The answers that the ledger has, by where the messages were read."""
+    again = {message.at: message for message in messages}
     places = [(at.topic, at.partition, at.offset) for at in again]
     answers: dict[Coordinate, Answer] = {}
     for row in map(ledger_row_of, await db.fetch("replays", *columns_of(places, 3))):

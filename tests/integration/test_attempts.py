@@ -1,0 +1,264 @@
+"""A batch until it is through: what is transient is tried again, what is too large halved, what is poison found."""
+
+import asyncio
+
+import asyncpg
+import pytest
+from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
+from tests.integration.test_merges import meets, sound
+
+from mergeline.errors import SetupError
+from mergeline.store import Options, Retries, Store
+from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
+
+
+def postgres(state: str) -> asyncpg.PostgresError:
+    return asyncpg.PostgresError.new({"C": state, "M": "said", "D": "Key (value)=(secret@example.com) exists"})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (postgres("40P01"), Kind.TRANSIENT),  # deadlock
+        (postgres("40001"), Kind.TRANSIENT),  # serialisation
+        (postgres("55P03"), Kind.TRANSIENT),  # lock not available
+        (postgres("08006"), Kind.TRANSIENT),  # connection
+        (postgres("57P01"), Kind.TRANSIENT),  # shutdown
+        (postgres("57P02"), Kind.TRANSIENT),  # crash
+        (postgres("57P03"), Kind.TRANSIENT),  # cannot connect now
+        (postgres("53300"), Kind.TRANSIENT),  # too many connections
+        (postgres("25006"), Kind.TRANSIENT),  # read-only after a failover
+        (postgres("53100"), Kind.TRANSIENT),  # disk full
+        (postgres("25P03"), Kind.TRANSIENT),  # idle in transaction for too long
+        (postgres("57014"), Kind.TRANSIENT),  # statement_timeout
+        (asyncpg.InterfaceError("closed"), Kind.TRANSIENT),
+        (asyncpg.InternalClientError("protocol"), Kind.TRANSIENT),
+        (asyncpg.InvalidCachedStatementError("migrated under us"), Kind.TRANSIENT),
+        (ConnectionRefusedError(), Kind.TRANSIENT),
+        (TimeoutError(), Kind.TRANSIENT),
+        (Unsettled(), Kind.TRANSIENT),
+        (Overtaken(), Kind.TRANSIENT),
+        (postgres("53200"), Kind.TOO_LARGE),  # the lock table is full
+        (BatchTooLarge(2, 1), Kind.TOO_LARGE),
+        (postgres("22021"), Kind.POISON),  # a character that is none
+        (postgres("23505"), Kind.POISON),  # unique
+        (postgres("54000"), Kind.POISON),  # an index entry too long
+        (postgres("P0001"), Kind.POISON),  # raised by a trigger
+        (asyncpg.exceptions._base.DataError("no int8"), Kind.POISON),
+        (KeyError("x"), Kind.POISON),
+        (AssertionError(), Kind.POISON),
+        (RecursionError(), Kind.POISON),
+        (postgres("28P01"), Kind.FATAL),  # password
+        (postgres("42P01"), Kind.FATAL),  # no such table
+        (postgres("42501"), Kind.FATAL),  # not allowed
+        (postgres("XX000"), Kind.FATAL),
+        (asyncpg.ClientConfigurationError("url"), Kind.FATAL),
+        (MemoryError(), Kind.FATAL),
+        (SetupError("do this"), Kind.FATAL),
+        (asyncio.CancelledError(), Kind.FATAL),
+    ],
+    ids=lambda value: value.name if isinstance(value, Kind) else describe(value),
+)
+def test_every_failure_has_one_meaning(error, kind):
+    assert kind_of(error) is kind
+
+
+def test_a_failure_is_described_without_values():
+    assert describe(postgres("23505")) == "UniqueViolationError 23505"
+    assert describe(KeyError("secret@example.com")) == "KeyError"
+
+
+class Failing(Gate):
+    """Raises in front of a statement, as often as told."""
+
+    def __init__(self, name, *errors):
+        super().__init__()
+        self._name, self._errors = name, list(errors)
+
+    async def __call__(self, name):
+        await super().__call__(name)
+        if name == self._name and self._errors:
+            raise self._errors.pop(0)
+
+
+@pytest.mark.parametrize("station", ["discover", "lock", "customers_read", "copy_ledger", "commit"])
+async def test_what_is_transient_is_tried_again(new_store, desk, sql, station):
+    await desk.register(1)
+    failing = Failing(station, postgres("40P01"), ConnectionResetError(), Overtaken("so"))
+    answers = await Desk(await new_store(failing), desk.log).persist(desk.log.update(1, add=line("x")))
+    assert kinds(answers) == ["applied"]
+    assert failing.passed.count("commit") == (4 if station == "commit" else 1)
+    assert await sound(sql)
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_in_the_ledger(new_store, desk, sql):
+    """The transaction went through, the connection did not: the next attempt answers the same bytes, once."""
+    await desk.register(1)
+    message = desk.log.update(1, add=line("x"))
+    (decided,) = await desk.apply(message)
+    failing = Failing("begin", ConnectionResetError())
+    (again,) = await Desk(await new_store(failing), desk.log).persist(message)
+    assert again.outgoing == decided.outgoing
+    assert await sql.fetchval("select count(*) from ledger where request_id = $1", message.origin.request_id) == 1
+
+
+async def test_what_stays_transient_is_raised_in_the_end(new_store):
+    retries = Retries(attempts_max=3, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=1.0)
+    failing = Failing("begin", *(ConnectionResetError() for _ in range(9)))
+    desk = Desk(await new_store(failing, retries=retries))
+    with pytest.raises(ConnectionResetError):
+        await desk.persist(desk.log.customer(1))
+    assert failing.passed.count("begin") == 3
+
+
+async def test_what_is_fatal_is_raised_at_once(new_store):
+    failing = Failing("begin", postgres("42501"))
+    desk = Desk(await new_store(failing))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await desk.persist(desk.log.customer(1), desk.log.customer(2))
+    assert failing.passed == ["catalogs_newest", "begin"]
+
+
+async def test_a_server_that_is_not_there_is_transient():
+    pool = asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/none", min_size=0, max_size=1)
+    retries = Retries(attempts_max=2, wait_ms_base=1.0, wait_ms_max=1.0)
+    async with pool:
+        desk = Desk(Store(pool, Options(retries=retries)))
+        with pytest.raises(OSError, match="Connect call failed"):
+            await desk.persist(desk.log.customer(1))
+
+
+# ---------------------------------------------------------------- halving
+
+
+async def test_a_batch_with_too_many_locks_is_halved_in_order(new_store, sql):
+    gate = Gate()
+    desk = Desk(await new_store(gate, lock_keys_max=20))
+    messages = [desk.log.customer(number, f"of-{number}") for number in range(1, 17)]
+    # The last ones merge into the first, so the order shows.
+    messages += [meets(desk, number, number + 1) for number in range(1, 16)]
+    answers = await desk.persist(*messages, published={AT: 5})
+    assert [answer.message for answer in answers] == messages
+    assert set(kinds(answers)) == {"applied"}
+    assert gate.passed.count("commit") > 4
+    assert gate.passed.count("progress_write") == 1  # with the first
+    assert await sql.fetchval("select count(*) from customer where survivor_id = 16") == 15
+    assert await sound(sql)
+
+
+async def test_a_full_lock_table_halves_the_batch(new_store, sql):
+    failing = Failing("lock", postgres("53200"), postgres("53200"))
+    desk = Desk(await new_store(failing))
+    assert set(kinds(await desk.persist(*(desk.log.customer(number) for number in range(1, 9))))) == {"applied"}
+    assert failing.passed.count("commit") == 3  # a quarter, a quarter, a half
+
+
+async def test_a_full_lock_table_and_one_message_left_is_waited_out(new_store):
+    failing = Failing("lock", postgres("53200"), postgres("53200"))
+    desk = Desk(await new_store(failing))
+    assert kinds(await desk.persist(desk.log.customer(1))) == ["applied"]
+
+
+async def test_merges_that_would_read_too_much_together_are_read_apart(new_store, sql):
+    gate = Gate()
+    desk = Desk(await new_store(gate, held_rows_max=30))
+    await desk.register(1, 2, 3, 4)
+    for number in (1, 3):
+        await desk.apply(desk.log.update(number, add=[line(f"{number}-{value}") for value in range(20)]))
+    gate.passed.clear()
+    assert kinds(await desk.persist(meets(desk, 1, 2), meets(desk, 3, 4))) == ["applied", "applied"]
+    assert gate.passed.count("commit") == 2
+    assert await sound(sql)
+
+
+# ---------------------------------------------------------------- poison
+
+
+@pytest.fixture
+async def cursed(sql):
+    """A customer whose row nothing may touch: a constraint that no request can know of."""
+    await sql.execute(
+        "create function curse() returns trigger language plpgsql as"
+        " $$ begin raise exception 'customer % is cursed', new.customer_id; end $$;"
+        "create trigger curse before update on customer for each row"
+        " when (new.customer_id = 13) execute function curse()"
+    )
+    yield 13
+    await sql.execute("drop trigger curse on customer; drop function curse()")
+
+
+async def test_the_one_message_that_fails_becomes_a_dead_letter_and_the_others_are_answered_in_order(desk, sql, cursed):
+    await desk.register(*range(1, 21))
+    messages = [desk.log.update(number, add=line(f"x-{number}"), requestId=f"r-{number}") for number in range(1, 21)]
+    messages += [desk.log.update(14, remove=line("x-14"))]
+    answers = await desk.persist(*messages, published={AT: 5})
+    assert [answer.message for answer in answers] == messages
+    assert kinds(answers) == ["applied"] * 12 + ["dead_letter"] + ["applied"] * 8
+    (record,) = answers[12].outgoing
+    assert record.topic == "identifier-updates-dlt"
+    assert (record.key, record.value) == (messages[12].key, messages[12].value)
+    said = header(record, "kafka_dlt-exception-message").decode()
+    assert said == "PROCESSING_FAILED: RaiseError P0001"
+    row = await sql.fetchrow("select org_id, kind, status, detail from ledger where request_id = 'r-13'")
+    assert tuple(row) == (ORG, "dead_letter", "PROCESSING_FAILED", "RaiseError P0001")
+    assert await sql.fetchval("select published_offset from partition_owner") == 5
+    assert await sound(sql)
+
+
+async def test_a_dead_letter_of_poison_is_replayed_as_it_was(desk, cursed):
+    await desk.register(cursed, 1)
+    message = desk.log.update(cursed, add=line("x"))
+    (letter,) = await desk.persist(message)
+    assert letter.is_dead_letter
+    (again,) = await desk.apply(message, horizons={AT: message.at.offset})
+    assert again.outgoing == letter.outgoing
+
+
+async def test_poison_is_tried_once_more_before_the_batch_is_taken_apart(new_store):
+    failing = Failing("copy_ledger", postgres("23505"))
+    desk = Desk(await new_store(failing))
+    assert set(kinds(await desk.persist(desk.log.customer(1), desk.log.customer(2)))) == {"applied"}
+    assert failing.passed.count("begin") == 2
+
+
+@pytest.mark.parametrize("step", ["decode", "prepare", "decide_batch"])
+async def test_a_mistake_of_ours_in_one_message_is_its_alone(desk, monkeypatch, step):
+    await desk.register(1, 2, 3)
+    target = f"mergeline.store.apply.{step}"
+    right = getattr(__import__("mergeline.store.apply", fromlist=[step]), step)
+
+    def mistaken(*arguments):
+        if "trap" in repr(arguments) and "PROCESSING_FAILED" not in repr(arguments):
+            raise ZeroDivisionError("trap@example.com")
+        return right(*arguments)
+
+    monkeypatch.setattr(target, mistaken)
+    messages = [
+        desk.log.update(1, add=line("a")),
+        desk.log.update(2, add=line("trap"), requestId="mine"),
+        desk.log.update(3, add=line("c")),
+    ]
+    answers = await desk.persist(*messages)
+    assert kinds(answers) == ["applied", "dead_letter", "applied"]
+    assert answers[1].row.detail == "ZeroDivisionError"
+    # Where it cannot even be decoded, it goes by the id of its place.
+    derived = messages[1].origin.request_id
+    assert (answers[1].row.org_id, answers[1].row.request_id) == ((0, derived) if step == "decode" else (ORG, "mine"))
+
+
+async def test_what_not_even_a_dead_letter_mends_is_raised(new_store):
+    failing = Failing("copy_ledger", *(postgres("23505") for _ in range(20)))
+    desk = Desk(await new_store(failing))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await desk.persist(desk.log.customer(1), desk.log.customer(2))
+
+
+async def test_the_longest_texts_that_a_request_may_hold_fit(desk, sql):
+    """Value and account of 255 characters of four bytes, which no compression makes shorter."""
+    letters = "".join(chr(0x1F300 + (number * 7919) % 700) for number in range(255))
+    other = letters[::-1]
+    await desk.register(1)
+    (answer,) = await desk.persist(desk.log.update(1, source="WECHAT", accountId=other, add=line(letters)))
+    assert answer.kind == "applied"
+    stored = await sql.fetchrow("select value, account from identifier where account <> ''")
+    assert tuple(stored) == (letters, other)

@@ -1,0 +1,104 @@
+"""Whose the partitions are: one claim at a time, in order, and what a claim leaves behind."""
+
+import asyncio
+
+import asyncpg
+import pytest
+from tests.integration.desk import AT
+
+from mergeline.store import Owner, claim, horizons
+
+TOPIC = AT[0]
+PLACES = [(TOPIC, number) for number in range(3)]
+
+
+async def test_who_claims_first_finds_nobody(store):
+    async with claim(store, PLACES) as claimed:
+        assert claimed.owners == dict.fromkeys(PLACES, Owner(None, 0))
+        assert claimed.transactional_ids == set()
+
+
+async def test_the_next_one_finds_the_id_and_how_far_it_got(desk):
+    async with claim(desk.store, PLACES) as claimed:
+        await claimed.write("mergeline-1")
+    await desk.apply(published={PLACES[1]: 17})
+    await desk.apply(published={PLACES[1]: 12})  # never back
+    async with claim(desk.store, PLACES[1:]) as claimed:
+        assert claimed.owners == {PLACES[1]: Owner("mergeline-1", 17), PLACES[2]: Owner("mergeline-1", 0)}
+        await claimed.write("mergeline-2")
+    async with claim(desk.store, PLACES) as claimed:
+        assert claimed.transactional_ids == {"mergeline-1", "mergeline-2"}
+
+
+async def test_a_second_claim_waits_for_the_first(new_store):
+    one, two = await new_store(), await new_store()
+    order = []
+
+    async def second():
+        async with claim(two, reversed(PLACES[1:])) as claimed:
+            order.append(claimed.transactional_ids)
+
+    async with claim(one, PLACES) as claimed:
+        task = asyncio.create_task(second())
+        await asyncio.sleep(0.1)
+        await claimed.write("first")
+        order.append("first wrote")
+    await task
+    assert order == ["first wrote", {"first"}]
+
+
+async def test_an_exception_inside_writes_nothing(store):
+    async def fail():
+        async with claim(store, PLACES) as claimed:
+            await claimed.write("never")
+            raise OSError
+
+    with pytest.raises(OSError):
+        await fail()
+    async with claim(store, PLACES) as claimed:
+        assert claimed.transactional_ids == set()
+
+
+async def test_groups_do_not_meet(new_store):
+    async with claim(await new_store(), PLACES) as one:
+        async with claim(await new_store(group_id="other"), PLACES) as two:
+            await two.write("theirs")
+        await one.write("ours")
+    async with claim(await new_store(), PLACES) as claimed:
+        assert claimed.transactional_ids == {"ours"}
+
+
+async def test_a_worker_that_sleeps_cannot_hold_the_rows_for_ever(new_store):
+    asleep, awake = await new_store(idle_ms_max=100), await new_store()
+
+    async def sleep_on_it():
+        async with claim(asleep, PLACES) as claimed:
+            await asyncio.sleep(0.5)
+            await claimed.write("too late")
+
+    task = asyncio.create_task(sleep_on_it())
+    await asyncio.sleep(0.05)
+    async with claim(awake, PLACES) as claimed:
+        await claimed.write("mine")
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await task
+    async with claim(awake, PLACES) as claimed:
+        assert claimed.transactional_ids == {"mine"}
+
+
+async def test_the_horizon_is_the_highest_place_that_was_answered(desk, store):
+    assert await horizons(store, PLACES) == {}
+    await desk.register(1, 2, 3)
+    assert await horizons(store, [*PLACES, ("other", 0)]) == {AT: 2}
+
+
+async def test_a_batch_and_a_claim_of_its_partition_wait_for_each_other(new_store, desk):
+    """A batch in flight when its partition is taken over: it waits, is too late for nobody, and its truth counts."""
+    async with claim(await new_store(), PLACES) as claimed:
+        batch = asyncio.create_task(desk.apply(desk.log.customer(1), published={AT: 3}))
+        await asyncio.sleep(0.1)
+        assert not batch.done()
+        await claimed.write("next")
+    assert (await batch)[0].kind == "applied"
+    async with claim(desk.store, [AT]) as claimed:
+        assert claimed.owners == {AT: Owner("next", 3)}

@@ -1,0 +1,181 @@
+"""Every query looks rows up by an index, on tables with many rows, with as many keys as a batch has.
+
+Those of a batch are planned as in a batch: under the settings of `bounds`.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from tests.integration.desk import Desk, kinds
+from tests.services import databases
+
+from mergeline.store.queries import SQL
+
+KEYS = 500
+ORG = 7
+DAYS = 16
+NOT_PLANNED = {
+    "bounds": "reads no table",
+    "lock": "reads no table; its order is tested with the locks",
+    "lock_one": "reads no table",
+    "lock_wait": "reads no table",
+    "customers_insert": "only adds rows",
+    "entries_insert": "only adds rows",
+    "cards_insert": "only adds rows",
+    "merges_insert": "only adds rows",
+    "requests_insert": "only adds rows",
+    "catalogs_insert": "only adds rows",
+    "progress_write": "only adds rows to partition_owner, by its key",
+    "runs_write": "partition_owner has a row a partition",
+    "runs_read": "partition_owner has a row a partition",
+    "partitions_lock": "partition_owner has a row a partition",
+    "partitions_insert": "partition_owner has a row a partition",
+    "partitions_take": "partition_owner has a row a partition",
+    "migrations_exist": "a few rows",
+    "migrations_applied": "a few rows",
+    "migration_insert": "a few rows",
+    "ledger_days": "the system catalog, and the default partition, which is empty",
+    "ledger_ends": "prune looks at a whole day",
+    "ledger_add_day": "defines a table",
+    "ledger_drop_day": "drops a table",
+    "sources_used": "an operator drops a source from a catalog: rare, and an index would cost every write",
+    "series_used": "as sources_used",
+    "labels_used": "as sources_used",
+    **{name: "verify looks at everything" for name in SQL if name.startswith("verify_")},
+}
+
+TODAY = datetime.now(UTC).date()
+ORGS = [ORG] * KEYS
+NUMBERS = [number * 37 + 1 for number in range(KEYS)]
+VALUES = [f"value-{number}" for number in NUMBERS]
+CARDS = [f"card-{number}" for number in NUMBERS]
+IDS = [f"request-{number}" for number in NUMBERS]
+TYPES, SOURCES, ACCOUNTS = ["line"] * KEYS, ["INSTORE"] * KEYS, [""] * KEYS
+LABELS, TIMES = ["ACTIVE"] * KEYS, [datetime.now(UTC)] * KEYS
+TOPICS, PARTITIONS = ["commands-by-customer"] * KEYS, [0] * KEYS
+DATES = [TODAY - timedelta(days=number % DAYS) for number in NUMBERS]
+ENTRY = (ORGS, TYPES, VALUES, SOURCES, ACCOUNTS)
+
+IN_A_BATCH = {
+    "replays": (TOPICS, PARTITIONS, NUMBERS),
+    "discover": (ORGS, NUMBERS, ORGS, TYPES, VALUES, ORGS, CARDS),
+    "requests_read": (ORGS, IDS),
+    "ledger_read": (
+        *(ORGS, IDS, DATES, TOPICS, PARTITIONS, NUMBERS),
+        *(ORGS, IDS, ["identifier-updates"] * KEYS, PARTITIONS, NUMBERS),
+    ),
+    "customers_read": (ORGS, NUMBERS),
+    "entries_read": (ORGS, TYPES, VALUES),
+    "cards_read": (ORGS, CARDS),
+    "catalog_versions": ([ORG, ORG + 1],),
+    "entry_counts": (ORGS, NUMBERS, 65),
+    "active_cards": (ORGS, NUMBERS),
+    "held_entries": (ORGS, NUMBERS, 5_001, 200_001),
+    "held_cards": (ORGS, NUMBERS, 5_001, 200_001),
+    "held_victims": (ORGS, NUMBERS, 5_001, 200_001),
+    "customers_update": (ORGS, NUMBERS, NUMBERS, NUMBERS, TIMES, NUMBERS, NUMBERS),
+    "entries_delete": (*ENTRY, NUMBERS),
+    "entries_move": (*ENTRY, NUMBERS, NUMBERS),
+    "cards_update": (ORGS, CARDS, NUMBERS, LABELS, LABELS, TIMES, TIMES, NUMBERS, LABELS),
+    "requests_update": (ORGS, IDS, DATES, DATES, TOPICS, PARTITIONS, NUMBERS),
+}
+ALONE = {
+    "horizons": (["commands-by-customer", "identifier-updates"], [0, 1]),
+    "catalogs_newest": ([ORG, ORG + 1],),
+    "requests_drop": (TODAY, "", -1, -1, 100),
+    "show_customer": (ORG, 5),
+    "show_customer_entries": (ORG, 5),
+    "show_customer_cards": (ORG, 5),
+    "show_customer_victims": (ORG, 5),
+    "show_customer_merges": (ORG, 5),
+    "show_identifier": (ORG, "line", "value-5"),
+    "show_card": (ORG, "card-5"),
+    "show_request": (ORG, "request-5"),
+}
+
+
+@pytest.fixture(scope="module")
+async def large(postgres, template_database):
+    """A database with a hundred thousand customers, and what they have, over sixteen days."""
+    name = databases.new_name("large")
+    await databases.create(postgres.database_url, name, template_database)
+    connection = await asyncpg.connect(databases.url_of(postgres.database_url, name))
+    for number in range(DAYS):
+        await connection.execute("select ledger_add_day($1)", TODAY - timedelta(days=number))
+    await connection.execute(FILL)
+    await connection.execute("analyze")
+    yield connection
+    await connection.close()
+    await databases.drop(postgres.database_url, name)
+
+
+FILL = """
+insert into customer
+select 7, n, case when n % 4 = 0 then n - 1 end, n, now(), case when n % 4 = 0 then now() end
+from generate_series(1, 100000) n;
+insert into identifier
+select 7, 'line', 'value-' || n, 'INSTORE', '', n from generate_series(1, 100000) n;
+insert into card
+select 7, 'card-' || n, 163, null, n, 'label', case when n % 2 = 0 then 'ACTIVE' else 'EXPIRED' end
+from generate_series(1, 100000) n;
+insert into merge
+select 7, n, n - 1, gen_random_uuid(), 'request-' || n, now(), '{}' from generate_series(4, 100000, 4) n;
+insert into catalog
+select org, version, '{}' from generate_series(1, 2000) org, generate_series(1, 2) version;
+insert into ledger
+select current_date - n % 16, 7, 'request-' || n, case when n % 50 = 0 then 'repeat' else 'decided' end,
+    'applied', null, sha256(''), 'identifier-updates', n % 8, n, 'commands-by-customer', n % 8, n, null, now(), ''
+from generate_series(1, 100000) n;
+insert into request
+select 7, 'request-' || n, current_date - n % 16, current_date - n % 16, 'commands-by-customer', n % 8, n
+from generate_series(1, 100000) n;
+"""
+
+
+def test_every_query_is_looked_at_or_has_a_reason_not_to_be():
+    assert SQL.keys() == IN_A_BATCH.keys() | ALONE.keys() | NOT_PLANNED.keys()
+    assert not (IN_A_BATCH.keys() | ALONE.keys()) & NOT_PLANNED.keys()
+
+
+@pytest.mark.parametrize("name", IN_A_BATCH)
+async def test_a_batch_looks_rows_up_by_key(large, name):
+    async with large.transaction():
+        await large.fetch(SQL["bounds"], "1s", "9s", "9s")
+        assert await faults(large, name, IN_A_BATCH[name]) == []
+
+
+@pytest.mark.parametrize("name", ALONE)
+async def test_other_queries_look_rows_up_by_key(large, name):
+    assert await faults(large, name, ALONE[name]) == []
+
+
+async def test_a_batch_keeps_no_plan_from_when_tables_were_small(new_store):
+    """PostgreSQL would, from the sixth time on: a plan that scans a table is right until the table has grown."""
+    desk = Desk(await new_store())
+    for number in range(1, 9):
+        assert kinds(await desk.apply(desk.log.customer(number, f"of-{number}"))) == ["applied"]
+    async with desk.store.pool.acquire() as connection:
+        plans = await connection.fetch("select statement, generic_plans, custom_plans from pg_prepared_statements")
+    by_statement = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in plans}
+    assert by_statement[SQL["discover"]] == by_statement[SQL["customers_read"]] == (0, 8)
+
+
+async def faults(connection, name, arguments) -> list[str]:
+    """The scans of tables with rows that name no key."""
+    filled = {row[0] for row in await connection.fetch("select relname from pg_class where reltuples > 0")}
+    plan = json.loads(await connection.fetchval(f"explain (format json) {SQL[name]}", *arguments))
+    return [
+        f"{node['Node Type']} on {node['Relation Name']}"
+        for node in nodes(plan[0]["Plan"])
+        if node.get("Relation Name") in filled
+        and node["Node Type"] != "ModifyTable"
+        and not {"Index Cond", "Recheck Cond"} & node.keys()
+    ]
+
+
+def nodes(node):
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)

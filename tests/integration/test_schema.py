@@ -1,0 +1,188 @@
+"""The tables: what the migrations lead to, and the days of the ledger."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+
+import asyncpg
+import pytest
+from tests.integration.desk import AT, kinds, line
+from tests.integration.test_ledger import age
+
+from mergeline.store.days import DAYS_AHEAD, Unpublished, drop_ledger_days, ensure_ledger_days
+from mergeline.store.migrations import migrate, pending
+
+TODAY = datetime.now(UTC).date()
+KEPT_FROM = TODAY - timedelta(days=14)
+
+
+@pytest.fixture
+async def empty(empty_database_url):
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+CATALOG_OF_TABLES = """
+select 'column' as kind, c.relname || '.' || a.attname as name,
+    concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attstorage,
+        coll.collname, pg_get_expr(d.adbin, d.adrelid)) as definition
+from pg_attribute a
+join pg_class c on c.oid = a.attrelid
+left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+left join pg_collation coll on coll.oid = a.attcollation
+where c.relnamespace = current_schema()::regnamespace and a.attnum > 0 and not a.attisdropped
+    and c.relname !~ '^ledger_\\d'
+union all
+select 'constraint', c.relname || '.' || n.conname, pg_get_constraintdef(n.oid)
+from pg_constraint n
+join pg_class c on c.oid = n.conrelid
+where c.relnamespace = current_schema()::regnamespace and c.relname !~ '^ledger_\\d'
+union all
+select 'index', c.relname, pg_get_indexdef(c.oid)
+from pg_class c
+where c.relkind in ('i', 'I') and c.relnamespace = current_schema()::regnamespace and c.relname !~ '^ledger_\\d'
+union all
+select 'table', c.relname, concat_ws(' ', c.relkind, c.relpersistence, c.reloptions, pg_get_partkeydef(c.oid))
+from pg_class c
+where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace and c.relname !~ '^ledger_\\d'
+union all
+select 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '')
+from pg_proc p
+where p.pronamespace = current_schema()::regnamespace
+order by 1, 2, 3
+"""
+
+
+async def test_the_migrations_lead_to_the_schema(sql, empty):
+    await empty.execute(files("mergeline.store").joinpath("schema.sql").read_text(encoding="utf-8"))
+    written = [tuple(row) for row in await empty.fetch(CATALOG_OF_TABLES)]
+    migrated = [tuple(row) for row in await sql.fetch(CATALOG_OF_TABLES)]
+    assert len(written) > 80
+    assert migrated == written
+
+
+async def test_migrating_again_and_at_once_changes_nothing(empty_database_url, empty):
+    assert await pending(empty) == ["0001_initial"]
+    applied = await asyncio.gather(*(migrate(empty_database_url) for _ in range(4)))
+    assert sorted(applied, key=len) == [[], [], [], ["0001_initial"]]
+    assert await pending(empty) == []
+    assert await migrate(empty_database_url) == []
+
+
+async def test_a_migration_that_fails_leaves_nothing(empty_database_url, empty, monkeypatch):
+    broken = {"0001_initial": "create table half (); select no_such_function()"}
+    monkeypatch.setattr("mergeline.store.migrations._scripts", lambda: broken)
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await migrate(empty_database_url)
+    assert await empty.fetchval("select to_regclass('half')") is None
+
+
+async def test_every_key_but_those_that_cannot_starts_with_the_org(sql):
+    keys = await sql.fetch(
+        "select c.relname, a.attname from pg_index i join pg_class c on c.oid = i.indrelid"
+        " join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]"
+        " where i.indisprimary and c.relnamespace = current_schema()::regnamespace"
+    )
+    others = {row["relname"] for row in keys if row["attname"] != "org_id"}
+    assert others == {"migration", "partition_owner"}
+
+
+# ---------------------------------------------------------------- the ledger's days
+
+
+async def days(connection) -> set[date]:
+    rows = await connection.fetch("select relname from pg_class where relname ~ '^ledger_[0-9]{8}$'")
+    return {datetime.strptime(row["relname"], "ledger_%Y%m%d").replace(tzinfo=UTC).date() for row in rows}
+
+
+async def test_days_are_made_ahead_once_by_many_at_a_time(empty_database_url, empty):
+    await migrate(empty_database_url)
+    assert await days(empty) >= {TODAY + timedelta(days=number) for number in range(DAYS_AHEAD + 1)}
+    workers = [await asyncpg.connect(empty_database_url) for _ in range(4)]
+    made = await asyncio.gather(*(ensure_ledger_days(worker, DAYS_AHEAD + 2) for worker in workers))
+    assert sorted(day for found in made for day in found) == [
+        TODAY + timedelta(days=DAYS_AHEAD + 1),
+        TODAY + timedelta(days=DAYS_AHEAD + 2),
+    ]
+    await asyncio.gather(*(worker.close() for worker in workers))
+
+
+async def test_a_day_has_the_indexes_and_checks_of_the_ledger_and_is_made_with_no_right_to_create(sql):
+    indexes = await sql.fetch("select indexdef from pg_indexes where tablename = $1", f"ledger_{TODAY:%Y%m%d}")
+    assert len(indexes) == 2
+    await sql.execute("drop role if exists dml_only")
+    await sql.execute("create role dml_only")
+    await sql.execute("grant execute on function ledger_add_day to dml_only")
+    try:
+        await sql.execute("set role dml_only")
+        far = TODAY + timedelta(days=900)
+        assert await sql.fetchval("select ledger_add_day($1)", far) is True
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await sql.execute("select ledger_drop_day($1)", far)
+    finally:
+        await sql.execute("reset role; drop owned by dml_only; drop role dml_only")
+        await sql.execute("select ledger_drop_day($1)", far)
+
+
+async def test_rows_of_a_day_that_nobody_made_are_kept_all_the_same(desk, sql):
+    """They go to the default partition, stay there, and are found."""
+    long_ago = TODAY - timedelta(days=400)
+    await desk.register(1)
+    message = desk.log.update(1, add=line("x"), requestId="r-1")
+    await desk.apply(message)
+    await sql.execute("update ledger set day = $1", long_ago)
+    await sql.execute("update request set day = $1, decided_day = $1", long_ago)
+    assert await sql.fetchval("select count(*) from ledger_default") == 2
+    assert await sql.fetchval("select ledger_add_day($1)", long_ago) is False
+    assert kinds(await desk.apply(message, desk.log.sent_again(message))) == ["replay", "repeat"]
+
+
+async def test_making_a_day_gives_up_before_batches_queue_up_behind_it(sql, shared_database_url, monkeypatch):
+    monkeypatch.setattr("mergeline.store.days.LOCK_WAIT_MS_MAX", 100)
+    async with sql.transaction():
+        await sql.execute("select count(*) from ledger")  # a long batch
+        connection = await asyncpg.connect(shared_database_url)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await ensure_ledger_days(connection, DAYS_AHEAD + 30)
+        await connection.close()
+
+
+# ---------------------------------------------------------------- pruning
+
+
+async def test_a_day_is_dropped_with_its_request_ids_once_it_is_published(desk, sql):
+    await desk.register(1)
+    old = desk.log.update(1, add=line("x"), requestId="r-old")
+    await desk.apply(old)
+    await age(sql, 20)
+    again = desk.log.sent_again(old)
+    await desk.apply(again, desk.log.update(1, add=line("y"), requestId="r-new"))
+    with pytest.raises(Unpublished, match="only those below 0"):
+        await drop_ledger_days(sql, KEPT_FROM, "mergeline", {})
+    assert await sql.fetchval("select count(*) from ledger where request_id = 'r-old'") == 2
+
+    published = {AT: desk.log.ends[AT]}
+    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", published) == [TODAY - timedelta(days=20)]
+    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", published) == []
+    ids = {row["request_id"] for row in await sql.fetch("select request_id from request")}
+    assert ids == {"r-old", "r-new"}  # the old one has a row of a later day
+    # What is beyond the window is decided anew; what is within is known.
+    assert kinds(await desk.apply(again, desk.log.sent_again(old))) == ["replay", "unchanged"]
+    assert kinds(await desk.apply(desk.log.sent_again(old))) == ["repeat"]
+
+
+async def test_progress_that_the_database_knows_counts_too(desk, sql):
+    await desk.register(1)
+    await age(sql, 20)
+    await desk.apply(published={AT: desk.log.ends[AT]})
+    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", {}) == [TODAY - timedelta(days=20)]
+    assert await sql.fetchval("select count(*) from request") == 0
+
+
+async def test_many_request_ids_go_page_by_page(desk, sql, monkeypatch):
+    monkeypatch.setattr("mergeline.store.days.REQUESTS_PAGE", 3)
+    await desk.register(*range(1, 11))
+    await age(sql, 20)
+    await drop_ledger_days(sql, KEPT_FROM, "mergeline", {AT: desk.log.ends[AT]})
+    assert await sql.fetchval("select count(*) from request") == 0

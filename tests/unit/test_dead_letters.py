@@ -1,0 +1,64 @@
+"""How many dead letters in a row: the run at the end of what was answered."""
+
+import pytest
+from tests.unit.world import NOW
+
+from mergeline.domain.batch import Answer
+from mergeline.domain.dead_letters import partitions, runs
+from mergeline.domain.ledger import LedgerRow, RowKind
+from mergeline.domain.messages import Coordinate, Message
+
+TOPIC = "identifier-updates"
+LETTER, REPLAY = "x", "-"
+"""Of a text, one character an answer; any other is one that ends a run."""
+KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER}
+
+
+def answers(text: str, partition: int = 0) -> list[Answer]:
+    return [answer(character, partition) for character in text]
+
+
+def answer(character: str, partition: int) -> Answer:
+    place = Coordinate(TOPIC, partition, 0)
+    message = Message(place, Coordinate("commands-by-customer", 5, 0), 0, None, b"")
+    if character == REPLAY:
+        return Answer(message, ())
+    row = LedgerRow(7, "r", KINDS[character], b"", "", None, place, message.at, None, NOW, ())
+    return Answer(message, (), row)
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("x", 0, 1),
+        ("xxx", 4, 7),
+        ("d", 4, 0),
+        ("xxd", 4, 0),
+        ("dxx", 4, 2),
+        ("xdx", 4, 1),
+        ("r", 4, 0),  # a repeat is an answer,
+        ("u", 4, 0),  # and so is a refusal
+        ("x-x", 4, 6),  # what was answered before counts neither way
+        ("d-", 4, 0),
+    ],
+)
+def test_a_run_is_what_stands_at_the_end(text, before, after):
+    assert runs(answers(text), {(TOPIC, 0): before}) == {(TOPIC, 0): after}
+
+
+def test_a_partition_without_an_answer_that_counts_is_not_touched():
+    assert runs(answers("--"), {(TOPIC, 0): 3}) == {}
+    assert partitions(answers("--")) == set()
+
+
+def test_each_partition_has_its_own_run():
+    mixed = [one for pair in zip(answers("xxx", 0), answers("xdx", 1), strict=True) for one in pair]
+    assert runs(mixed, {(TOPIC, 1): 9}) == {(TOPIC, 0): 3, (TOPIC, 1): 1}
+    assert partitions(mixed) == {(TOPIC, 0), (TOPIC, 1)}
+
+
+def test_a_run_over_two_batches_is_that_of_one():
+    text = "xxdx-xrxxx"
+    for cut in range(len(text) + 1):
+        first = runs(answers(text[:cut]), {})
+        assert first | runs(answers(text[cut:]), first) == runs(answers(text), {})
