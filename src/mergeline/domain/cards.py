@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from mergeline.domain.answers import Card, CardChange, Merge, Problem, problem
 from mergeline.domain.catalog import Series
@@ -36,8 +37,14 @@ class CardStage:
     merge_warnings: tuple[Problem, ...] = ()
 
 
+NO_CARDS: Final = CardStage()
+"""Of a request that names no card and merges nobody."""
+
+
 def decide_cards(state: State, prepared: Prepared, root_id: int, merge: Merge | None, now: datetime) -> CardStage:
     """The cards of the request, which belong to the survivor once the request merges its customer."""
+    if merge is None and not prepared.card_removes and not prepared.card_adds:
+        return NO_CARDS
     owner_id = merge.survivor_id if merge is not None else root_id
     stage = _Stage(state, prepared, owner_id, {root_id, owner_id}, now)
     for card in prepared.card_removes:

@@ -121,9 +121,10 @@ class Catalog(Strict):
         """The series of a stored card."""
         return self._series_by_id.get(series_id)
 
-    def blocks(self, *forms: str | None) -> bool:
-        """Whether any form of a value (as written, normalised) is on the block list, case ignored."""
-        return any(form is not None and form.casefold() in self._blocked for form in forms)
+    def blocks(self, written: str, normalised: str | None) -> bool:
+        """Whether a value is on the block list, case ignored, as written or normalised (None: it is no such value)."""
+        blocked = self._blocked
+        return written.casefold() in blocked or (normalised is not None and normalised.casefold() in blocked)
 
 
 class Reference(Strict):

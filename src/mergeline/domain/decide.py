@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from mergeline.domain.answers import Customer, Decision, Entry, Problem, problem
-from mergeline.domain.cards import CardStage, decide_cards, registered_card
+from mergeline.domain.cards import NO_CARDS, CardStage, decide_cards, registered_card
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, UpdateIdentifiers
 from mergeline.domain.identifiers import IdentifierStage, decide_identifiers
 from mergeline.domain.limits import Limits
@@ -72,7 +72,7 @@ def _register(state: State, prepared: Prepared, command: RegisterCustomer, now: 
     identifiers = decide_identifiers(state, prepared, created, limits)
     if identifiers.errors:
         return rejected(now, identifiers.errors)
-    decision = _applied(state, created, now, identifiers, CardStage(), ())
+    decision = _applied(state, created, now, identifiers, NO_CARDS, ())
     return replace(decision, status=Status.APPLIED, registered=created)
 
 

@@ -98,46 +98,42 @@ def _identifier_count(topic: str, document: Any) -> int:
 
 def _update(document: Any) -> tuple[IdentifierUpdate, Command]:
     wire = IdentifierUpdate.model_validate(document)
-    adds, removes = _located("add", document, wire.add), _located("remove", document, wire.remove)
-    if not adds and not removes:
+    if not wire.add and not wire.remove:
         raise _Refused("/add: at least one of add and remove is needed")
-    for path, item in adds:
-        if item.type in CARD_SPELLINGS and item.series_id is None and item.series_code is None:
-            raise _Refused(f"{path}/seriesId: needed to add a card (or seriesCode)")
-        if item.type in CARD_SPELLINGS and item.status_label is None:
-            raise _Refused(f"{path}/statusLabel: needed to add a card")
-    for path, item in adds + removes:
-        _check_card_fields(path, item)
-    command = UpdateIdentifiers(
+    adds, card_adds = _named(_located("add", document, wire.add), adding=True)
+    removes, card_removes = _named(_located("remove", document, wire.remove), adding=False)
+    removed = {(item.type, item.value) for item in removes}
+    for named in adds:
+        if (named.type, named.value) in removed:
+            raise _Refused(f"{named.path}: the same identifier stands in remove")
+    removed_cards = {card.number for card in card_removes}
+    for card in card_adds:
+        if card.number in removed_cards:
+            raise _Refused(f"{card.path}: the same card stands in remove")
+    return wire, UpdateIdentifiers(
         org_id=wire.org_id,
         customer_id=wire.customer_id,
         source=wire.source,
         account_id=wire.account_id,
-        adds=_identifiers(adds),
-        removes=_identifiers(removes),
-        card_adds=_cards(adds),
-        card_removes=_cards(removes),
+        adds=adds,
+        removes=removes,
+        card_adds=card_adds,
+        card_removes=card_removes,
         requested_at=wire.requested_at,
     )
-    removed = {(item.type, item.value) for item in command.removes}
-    removed_cards = {card.number for card in command.card_removes}
-    for named in command.adds:
-        if (named.type, named.value) in removed:
-            raise _Refused(f"{named.path}: the same identifier stands in remove")
-    for card in command.card_adds:
-        if card.number in removed_cards:
-            raise _Refused(f"{card.path}: the same card stands in remove")
-    return wire, command
 
 
 def _customer(document: Any) -> tuple[CustomerRegistration, Command]:
     wire = CustomerRegistration.model_validate(document)
+    named: dict[tuple[str, str], NamedIdentifier] = {}
+    for path, item in _located("identifiers", document, wire.identifiers):
+        named.setdefault((item.type, item.value), NamedIdentifier(path, item.type, item.value))
     return wire, RegisterCustomer(
         org_id=wire.org_id,
         customer_id=wire.customer_id,
         source=wire.source,
         account_id=wire.account_id,
-        adds=_identifiers(_located("identifiers", document, wire.identifiers)),
+        adds=tuple(named.values()),
         registered_at=wire.registered_at,
     )
 
@@ -172,54 +168,51 @@ _AnyItem = TypeVar("_AnyItem", Item, Identifier)
 
 def _located(field: str, document: dict[str, Any], items: list[_AnyItem] | None) -> list[tuple[str, _AnyItem]]:
     """Each item with its JSON pointer: `/add/1`, or `/add` where that is one object."""
-    if isinstance(document.get(field), dict):
-        return [(f"/{field}", item) for item in items or ()]
-    return [(f"/{field}/{index}", item) for index, item in enumerate(items or ())]
+    if not items:
+        return []
+    if isinstance(document[field], dict):
+        return [(f"/{field}", items[0])]
+    return [(f"/{field}/{index}", item) for index, item in enumerate(items)]
 
 
-def _check_card_fields(path: str, item: Item) -> None:
-    if item.series_id is not None and item.series_code is not None:
-        raise _Refused(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
-    fields = (
-        ("seriesId", item.series_id),
-        ("seriesCode", item.series_code),
-        ("statusLabel", item.status_label),
-    )
-    for field, value in fields:
-        if value is not None and item.type not in CARD_SPELLINGS:
+def _named(
+    items: Iterable[tuple[str, Item]], *, adding: bool
+) -> tuple[tuple[NamedIdentifier, ...], tuple[NamedCard, ...]]:
+    """The identifiers and the cards among the items, each once, at the path that names it first.
+
+    Raises:
+        _Refused: if an item has a field too many or too few, or a card is named again with another series or label.
+    """
+    identifiers: dict[tuple[str, str], NamedIdentifier] = {}
+    cards: dict[str, NamedCard] = {}
+    for path, item in items:
+        if item.type not in CARD_SPELLINGS:
+            _check_identifier(path, item)
+            identifiers.setdefault((item.type, item.value), NamedIdentifier(path, item.type, item.value))
+            continue
+        _check_card(path, item, adding=adding)
+        first = cards.setdefault(
+            item.value, NamedCard(path, item.value, item.series_id, item.series_code, item.status_label)
+        )
+        if (first.series_id, first.series_code, first.label) != (item.series_id, item.series_code, item.status_label):
+            raise _Refused(f"{path}: the same card stands in the list with another series or label")
+    return tuple(identifiers.values()), tuple(cards.values())
+
+
+def _check_identifier(path: str, item: Item) -> None:
+    fields = {"seriesId": item.series_id, "seriesCode": item.series_code, "statusLabel": item.status_label}
+    for field, value in fields.items():
+        if value is not None:
             raise _Refused(f"{path}/{field}: belongs to cards only")
 
 
-def _identifiers(
-    items: Iterable[tuple[str, Item]] | Iterable[tuple[str, Identifier]],
-) -> tuple[NamedIdentifier, ...]:
-    """The identifiers among the items, each once, at the path that names it first."""
-    named: dict[tuple[str, str], NamedIdentifier] = {}
-    for path, item in items:
-        if item.type not in CARD_SPELLINGS:
-            named.setdefault((item.type, item.value), NamedIdentifier(path, item.type, item.value))
-    return tuple(named.values())
-
-
-def _cards(items: Iterable[tuple[str, Item]]) -> tuple[NamedCard, ...]:
-    """The cards among the items, each once.
-
-    Raises:
-        _Refused: if a card is named again with another series or label.
-    """
-    named: dict[str, NamedCard] = {}
-    for path, item in items:
-        if item.type not in CARD_SPELLINGS:
-            continue
-        card = NamedCard(path, item.value, item.series_id, item.series_code, item.status_label)
-        first = named.setdefault(item.value, card)
-        if (first.series_id, first.series_code, first.label) != (
-            card.series_id,
-            card.series_code,
-            card.label,
-        ):
-            raise _Refused(f"{path}: the same card stands in the list with another series or label")
-    return tuple(named.values())
+def _check_card(path: str, item: Item, *, adding: bool) -> None:
+    if item.series_id is not None and item.series_code is not None:
+        raise _Refused(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
+    if adding and item.series_id is None and item.series_code is None:
+        raise _Refused(f"{path}/seriesId: needed to add a card (or seriesCode)")
+    if adding and item.status_label is None:
+        raise _Refused(f"{path}/statusLabel: needed to add a card")
 
 
 # ---------------------------------------------------------------- reasons

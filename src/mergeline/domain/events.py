@@ -5,7 +5,6 @@ same decision always gives the same bytes.
 """
 
 import uuid
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,12 +21,15 @@ from mergeline.domain.prepare import Prepared
 from mergeline.domain.vocabulary import ErrorCode, EventType, Status, Topic
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mergeline:events")
-SOURCE: Final = b"/mergeline"
 TIMESTAMPS_CACHED: Final = 64
 """All events of a batch have one time."""
 DUPLICATE: Final[Header] = ("mergeline-duplicate", b"true")
 """Goes with the stored outcome when a producer sends a request again."""
 
+_SPECVERSION: Final[Header] = ("ce_specversion", b"1.0")
+_SOURCE: Final[Header] = ("ce_source", b"/mergeline")
+_CONTENT_TYPE: Final[Header] = ("content-type", b"application/json")
+_TYPES: Final[dict[EventType, Header]] = {kind: ("ce_type", kind.encode()) for kind in EventType}
 _CARD_EVENTS: Final = {
     "issued": (Topic.CARD_ISSUED, EventType.CARD_ISSUED),
     "removed": (Topic.CARD_CHANGED, EventType.CARD_REMOVED),
@@ -142,7 +144,7 @@ class _Draft:
         self.org_id = request.org_id
         self.occurred_at = timestamp(at)
         self.records: list[Outgoing] = []
-        self.positions: Counter[str] = Counter()
+        self.positions: dict[str, int] = {}
         self.trace = tuple(header for header in request.message.headers if header[0] == "traceparent")[:1]
 
     def change(self, topic: Topic, event_type: EventType, customer_id: int | None, data: dict[str, Any]) -> None:
@@ -179,19 +181,20 @@ class _Draft:
 
     def _add(self, topic: Topic, event_type: EventType, key: str, data: dict[str, Any]) -> None:
         common = {"requestId": self.request.request_id, "orgId": self.org_id, "occurredAt": self.occurred_at}
-        position = self.positions[topic]
-        self.positions[topic] += 1
+        position = self.positions.get(topic, 0)
+        self.positions[topic] = position + 1
+        subject = key.encode()
         headers: tuple[Header, ...] = (
-            ("ce_specversion", b"1.0"),
+            _SPECVERSION,
             ("ce_id", event_id(self.org_id, self.request.request_id, topic, position).encode()),
-            ("ce_type", event_type.encode()),
-            ("ce_source", SOURCE),
+            _TYPES[event_type],
+            _SOURCE,
             ("ce_time", self.occurred_at.encode()),
-            ("ce_subject", key.encode()),
-            ("content-type", b"application/json"),
+            ("ce_subject", subject),
+            _CONTENT_TYPE,
             *self.trace,
         )
-        self.records.append(Outgoing(topic, key.encode(), orjson.dumps(common | data), headers))
+        self.records.append(Outgoing(topic, subject, orjson.dumps(common | data), headers))
 
 
 def _scope(scope: Scope) -> dict[str, Any]:

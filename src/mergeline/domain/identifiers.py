@@ -50,6 +50,9 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
     for item in prepared.adds:
         entry = Entry(item.type, item.value, *scope)
         holders = state.holders(org_id, item.type, item.value)
+        if not holders:
+            added.append(entry)
+            continue
         elsewhere = {holder for place, holder in holders.items() if place != scope} - {root.customer_id}
         here = holders.get(scope)
         others |= elsewhere

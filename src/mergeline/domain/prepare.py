@@ -96,7 +96,8 @@ class _Stage:
             elif value is None:
                 self._say(ErrorCode.INVALID_VALUE, f"This is no valid {item.type}.", item.path, item.type)
             else:
-                kept.setdefault((item.type, value), NamedIdentifier(item.path, item.type, value))
+                same = value == item.value
+                kept.setdefault((item.type, value), item if same else NamedIdentifier(item.path, item.type, value))
         return tuple(kept.values())
 
     def refuse_overlap(self, adds: Iterable[NamedIdentifier], removes: Iterable[NamedIdentifier]) -> None:
