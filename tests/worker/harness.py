@@ -53,6 +53,7 @@ class World:
         }
         self.workers: list[WorkerProcess] = []
         self.records = defaultdict(list)
+        self._values = defaultdict(list)
         self._produced: dict[TopicPartition, int] = {}
         self._open = contextlib.AsyncExitStack()
         self._arrived = asyncio.Event()
@@ -75,6 +76,7 @@ class World:
                 auto_offset_reset="earliest", enable_auto_commit=False, fetch_max_wait_ms=50,
             )
         )  # fmt: skip
+        self._uncommitted = await self._opened(AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers))
         self._consumer.assign([TopicPartition(self.prefix + name, p) for name in OUTPUTS for p in range(partitions)])
         self._partitions = partitions
         self._reading = asyncio.create_task(self._read())
@@ -202,7 +204,10 @@ class World:
         )
 
     def values(self, topic):
-        return [json.loads(record.value) for record in self.records[topic]]
+        """The records' values, each parsed once."""
+        known = self._values[topic]
+        known += [json.loads(record.value) for record in self.records[topic][len(known) :]]
+        return known
 
     def answers(self, topic=OUTCOMES):
         """How often each request was answered."""
@@ -218,13 +223,20 @@ class World:
             while left := await self._left(admin):
                 assert time.monotonic() < deadline, (left, self.counts(), [w.log_tail() for w in self.workers])
                 await asyncio.sleep(0.1)
-        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        # Offsets can be visible before the records of their transaction are: the ends are those of the logs.
+        ends = await self._uncommitted.end_offsets(self._consumer.assignment())
         for place, end in ends.items():
             while await self._consumer.position(place) < end:
                 assert time.monotonic() < deadline + 30, ("not all is read", place, end)
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0)  # the reader hands over what it read at the next turn
         await self.until(lambda: not self._handing_over)
+
+    async def ends(self, topic):
+        """How long the logs of a topic are."""
+        return await self._consumer.end_offsets(
+            [TopicPartition(self.prefix + topic, number) for number in range(self._partitions)]
+        )
 
     async def committed(self):
         """The group's offsets."""

@@ -16,6 +16,7 @@ class WorkerProcess:
 
     def __init__(self, log, settings, module="mergeline"):
         self.log = log
+        self._events, self._parsed = [], 0
         base = {name: value for name, value in os.environ.items() if not name.startswith("MERGELINE_")}
         with log.open("w") as file:
             self.process = subprocess.Popen(
@@ -56,10 +57,16 @@ class WorkerProcess:
         return stat.rpartition(")")[2].split()[0] == "T"
 
     def events(self, name=None):
-        """The log lines that are records, as dicts."""
-        lines = [line for line in self.text.splitlines() if line.startswith("{") and line.endswith("}")]
-        found = [json.loads(line) for line in lines]
-        return [event for event in found if name is None or event.get("event") == name]
+        """The log's records, as dicts; each parsed once."""
+        with self.log.open("rb") as log:
+            log.seek(self._parsed)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break  # it is being written
+                self._parsed += len(line)
+                if line.startswith(b"{"):
+                    self._events.append(json.loads(line))
+        return [event for event in self._events if name is None or event.get("event") == name]
 
     @property
     def text(self):
