@@ -1,0 +1,149 @@
+"""What Faust and aiokafka do by themselves and must not do here, as far as it shows without a broker."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+from faust.types.tuples import TP
+
+from mergeline.errors import SetupError
+from mergeline.settings import Settings
+from mergeline.stream.assignment import Assignment
+from mergeline.stream.consumer import batch_consumer
+from mergeline.stream.worker import Worker
+
+HERE = TP("t", 0)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    return Worker(Settings(), {}, None, folder=Path(tmp_path), fail=None)
+
+
+def test_faust_makes_no_topics_serves_no_web_and_throws_nobody_out_for_a_slow_batch(worker):
+    conf = worker.app.conf
+    assert (conf.topic_disable_leader, conf.topic_allow_declare, conf.web_enabled) == (True, False, False)
+    assert conf.broker_max_poll_interval >= 5 * 24 * 3600
+    assert conf.processing_guarantee.name == "AT_LEAST_ONCE", "Faust's own exactly_once is broken"
+    assert not conf.stream_wait_empty
+
+
+def test_faust_acknowledges_and_so_commits_nothing_and_runs_one_agent_a_topic(worker):
+    agents = list(worker.app.agents.values())
+    assert len(agents) == 2
+    assert {agent.channel.acks for agent in agents} == {False}
+    assert {agent.concurrency for agent in agents} == {1}
+
+
+class Consumer:
+    """The batch consumer over fetches that a test scripts."""
+
+    def __init__(self, has_room=lambda _: True, fail=None):
+        self.fetching = asyncio.Lock()
+        kind = batch_consumer({}, has_room, asyncio.Event(), self.fetching, fail)
+        self.consumer = kind.__new__(kind)
+        self.app = SimpleNamespace(consumer_generation_id=1)
+        self.fetched = []
+        self.consumer.__dict__.update(
+            app=self.app, flow_active=True, _getmany=self.getmany, _get_active_partitions=lambda: {HERE},
+            _to_message=lambda tp, record: SimpleNamespace(tp=tp, generation_id=1), _stopped=asyncio.Event(),
+            _crashed=asyncio.Event(),
+        )  # fmt: skip
+
+    async def getmany(self, active_partitions, timeout):
+        self.fetched.append(active_partitions)
+        return {HERE: ["a record"]}
+
+    async def all(self):
+        return [message.value async for _, message in self.consumer.getmany(0.01)]
+
+
+async def test_a_fetch_hands_over_all_records_of_a_partition_as_one_message():
+    assert await Consumer().all() == [["a record"]]
+
+
+async def test_nothing_is_fetched_where_there_is_no_room():
+    """An empty set of partitions would mean all of them to aiokafka."""
+    consumer = Consumer(has_room=lambda _: False)
+    assert await consumer.all() == []
+    assert consumer.fetched == []
+
+
+async def test_what_a_fetch_brings_from_another_generation_is_dropped():
+    consumer = Consumer()
+
+    async def getmany(active_partitions, timeout):
+        consumer.app.consumer_generation_id = 2
+        return {HERE: ["a record"]}
+
+    consumer.consumer._getmany = getmany
+    assert await consumer.all() == []
+
+
+async def test_an_offset_that_is_not_in_the_log_any_more_ends_the_worker():
+    """aiokafka would go on at the log's start, or at its end, without a word."""
+    failed = []
+    consumer = Consumer(fail=failed.append)
+
+    async def getmany(active_partitions, timeout):
+        raise OffsetOutOfRangeError({TopicPartition("t", 0): 7})
+
+    consumer.consumer._getmany = getmany
+    assert await consumer.all() == []
+    (error,) = failed
+    assert isinstance(error, SetupError)
+    assert "t, partition 0" in str(error)
+
+
+class Stage:
+    name = "test"
+
+    async def acquire(self, partitions):
+        return dict.fromkeys(partitions, 5)
+
+    async def process(self, records):
+        return []
+
+    async def publish(self, records, ends):
+        pass
+
+    async def release(self):
+        pass
+
+
+@pytest.fixture
+def assignment():
+    sought = []
+
+    async def seek_wait(positions):
+        sought.append(positions)
+
+    consumer = SimpleNamespace(assignment=lambda: {HERE}, seek_wait=seek_wait)
+    app = SimpleNamespace(consumer=consumer, consumer_generation_id=1)
+    made = Assignment(app, [(Stage(), frozenset({"t"}))], Settings(), pytest.fail)
+    made.sought = sought
+    return made
+
+
+async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignment):
+    """One that began before the rebalance would end behind the seek, be dropped, and so step over its records."""
+    async with assignment.fetching:
+        opening = asyncio.create_task(assignment.open())
+        await asyncio.sleep(0.02)
+        assert (assignment.sought, assignment.is_open) == ([], False)
+    await opening
+    assert (assignment.sought, assignment.is_open) == ([{TopicPartition("t", 0): 5}], True)
+    await assignment.close(0)
+
+
+async def test_a_batch_of_another_generation_reaches_no_pipeline(assignment):
+    await assignment.open()
+    record = SimpleNamespace(topic="t", partition=0, offset=5)
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value=[record]))
+    assert assignment.unpublished() == {}
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[record]))
+    assert assignment.unpublished() == {TopicPartition("t", 0): 5}
+    await assignment.close(0)
