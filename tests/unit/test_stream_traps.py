@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.types.tuples import TP
 
 from mergeline.errors import SetupError
@@ -96,6 +96,17 @@ async def test_an_offset_that_is_not_in_the_log_any_more_ends_the_worker():
     (error,) = failed
     assert isinstance(error, SetupError)
     assert "t, partition 0" in str(error)
+
+
+async def test_but_not_where_the_fetch_saw_a_newer_assignment_before_that_was_sought():
+    consumer = Consumer(fail=pytest.fail)
+
+    async def getmany(active_partitions, timeout):
+        consumer.app.consumer_generation_id = 2
+        raise NoOffsetForPartitionError(TopicPartition("t", 0))
+
+    consumer.consumer._getmany = getmany
+    assert await consumer.all() == []
 
 
 class Stage:
