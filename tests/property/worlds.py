@@ -177,8 +177,8 @@ def log_of(actions: list[tuple[str, tuple[Topic, dict], int]]) -> list[Message]:
             sent.append(sent[number % len(sent)])
         else:
             earlier = sent[number % len(sent)]
-            elsewhere = replace(earlier.at, offset=next(offsets))
-            origin = earlier.origin if kind == "router" else replace(earlier.origin, offset=elsewhere.offset)
+            elsewhere = earlier.at._replace(offset=next(offsets))
+            origin = earlier.origin if kind == "router" else earlier.origin._replace(offset=elsewhere.offset)
             sent.append(replace(earlier, at=elsewhere, origin=origin))
     return sent
 

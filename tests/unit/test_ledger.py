@@ -84,8 +84,8 @@ def again(message: Message, **fields: object) -> Message:
     offset = fields.pop("offset", 99)
     return replace(
         message,
-        origin=replace(message.origin, offset=offset),
-        at=replace(message.at, offset=offset),
+        origin=message.origin._replace(offset=offset),
+        at=message.at._replace(offset=offset),
         **fields,
     )
 

@@ -4,14 +4,14 @@ In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topic
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 
 Header = tuple[str, bytes | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Coordinate:
+class Coordinate(NamedTuple):
     """A place in a log: topic (without prefix), partition, offset."""
 
     topic: str
