@@ -115,10 +115,6 @@ def batch_consumer(
         def verify_event_path(self, now: float, tp: TP) -> None:
             """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
 
-        def _is_late(self, generation: int) -> bool:
-            """Whether a rebalance, or the end, came between a fetch and now."""
-            return bool(self.should_stop or not self.flow_active or generation != self.app.consumer_generation_id)
-
         async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's name)
             if not self.flow_active:
                 await self.wait(self.can_resume_flow)
@@ -133,17 +129,22 @@ def batch_consumer(
                 async with fetching:
                     records = await self._getmany(active_partitions=active, timeout=wait_s)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-                if not self._is_late(generation):  # else it looked at partitions that were not sought yet
+                records = {}
+                if not _is_late(self, generation):  # else it looked at partitions that were not sought yet
                     fail(_gone(error))
-                return
             for tp, batch in records.items():
-                if self._is_late(generation):
+                if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
                 message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
                 message.value = batch
                 yield message.tp, message
 
     return BatchConsumer
+
+
+def _is_late(consumer: Consumer, generation: int) -> bool:
+    """Whether a rebalance, or the end, came between a fetch and now."""
+    return bool(consumer.should_stop or not consumer.flow_active or generation != consumer.app.consumer_generation_id)
 
 
 def _gone(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> SetupError:
