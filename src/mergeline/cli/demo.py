@@ -6,6 +6,9 @@ step; what `verify` finds; where to look next. Never: a process left behind, how
 
 import asyncio
 import contextlib
+import shutil
+import signal
+import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -64,6 +67,9 @@ def demo(data_dir: Path | None, *, keep: bool) -> None:
       mergeline demo --keep
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     logs.silence()
+    # Also where a shell has started it with SIGINT ignored; and SIGTERM ends it in the same order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     out = console()
     began = time.monotonic()
     out.print("Starting Kafka and PostgreSQL on this machine ...", style="dim")
@@ -116,7 +122,7 @@ class _Telling:
             for org_id in range(FIRST_ORG_ID, FIRST_ORG_ID + ORGS_MAX):
                 if await newest_catalog(connection, org_id) is None:
                     await apply_catalogs(connection, [Catalog.model_validate(catalog(org_id))])
-                    sources = ", ".join(f"{name} ({kind})" for name, kind in catalog(org_id)["sources"].items())
+                    sources = ", ".join(catalog(org_id)["sources"])
                     self.out.print(Text(f"\nOrg {org_id} has a catalog: sources {sources}; card series GOLD."))
                     return org_id
         raise NotAsToldError(f"the folder was told the story {ORGS_MAX} times; take another")
@@ -218,11 +224,12 @@ def _go_on(out: Console, org_id: int, scene: Scene) -> None:
             out.print(f"export {name}={value}", soft_wrap=True)
     request = {"orgId": org_id, "customerId": MEI, "source": "INSTORE", "add": {"type": "line", "value": "mei.lin"}}
     out.print()
+    command = "mergeline" if shutil.which("mergeline") else f"{sys.executable} -m mergeline"
     for line in (
-        f"echo '{orjson.dumps(request).decode()}' | mergeline send --wait -",
-        "mergeline watch --from-beginning",
-        f"mergeline show customer {org_id} {MEI}",
-        "mergeline verify",
+        f"echo '{orjson.dumps(request).decode()}' | {command} send --wait -",
+        f"{command} watch --from-beginning",
+        f"{command} show customer {org_id} {MEI}",
+        f"{command} verify",
     ):
         out.print(line, soft_wrap=True)
     out.print(f"\nThe worker's log: {scene.worker_log}", style="dim", soft_wrap=True)

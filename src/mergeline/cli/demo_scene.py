@@ -62,7 +62,9 @@ class Scene:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         log = self.worker_log
         command = [sys.executable, "-m", "mergeline", "worker"]
-        self._worker.launch([command], log=log, cwd=log.parent, env=environ | self.settings.as_environ())
+        # What it leaves in its folder for temporary files goes with it.
+        environ |= {"TMPDIR": str(self._worker.folder)} | self.settings.as_environ()
+        self._worker.launch([command], log=log, cwd=log.parent, env=environ)
 
     def check_worker(self) -> None:
         """Complain if the worker has ended.
