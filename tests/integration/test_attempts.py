@@ -1,15 +1,20 @@
 """A batch until it is through: what is transient is tried again, what is too large halved, what is poison found."""
 
 import asyncio
+import time
 
 import asyncpg
 import pytest
+from asyncpg.transaction import Transaction
 from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
 from tests.integration.test_merges import meets, sound
 
 from mergeline.errors import SetupError
 from mergeline.store import Options, Retries, Store
 from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
+from mergeline.store.framing import unpack
+from mergeline.store.locks import lock_key
+from mergeline.store.queries import SQL
 
 
 def postgres(state: str) -> asyncpg.PostgresError:
@@ -91,15 +96,23 @@ async def test_what_is_transient_is_tried_again(new_store, desk, sql, station):
     assert await sound(sql)
 
 
-async def test_a_commit_whose_answer_is_lost_is_found_in_the_ledger(new_store, desk, sql):
-    """The transaction went through, the connection did not: the next attempt answers the same bytes, once."""
+async def test_a_commit_whose_answer_is_lost_is_found_in_the_ledger(desk, sql, monkeypatch):
+    """The transaction went through, its answer did not: the next attempt says the same, and nothing is done twice."""
     await desk.register(1)
+    commit = Transaction.commit
+
+    async def lose_the_answer(transaction):
+        await commit(transaction)
+        monkeypatch.undo()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Transaction, "commit", lose_the_answer)
     message = desk.log.update(1, add=line("x"))
-    (decided,) = await desk.apply(message)
-    failing = Failing("begin", ConnectionResetError())
-    (again,) = await Desk(await new_store(failing), desk.log).persist(message)
-    assert again.outgoing == decided.outgoing
-    assert await sql.fetchval("select count(*) from ledger where request_id = $1", message.origin.request_id) == 1
+    (answer,) = await desk.persist(message)
+    assert answer.kind == "replay"
+    stored = await sql.fetch("select outgoing from ledger where request_id = $1", message.origin.request_id)
+    assert [unpack(row["outgoing"]) for row in stored] == [answer.outgoing]
+    assert await sql.fetchval("select version from customer") == 2
 
 
 async def test_what_stays_transient_is_raised_in_the_end(new_store):
@@ -126,6 +139,20 @@ async def test_a_server_that_is_not_there_is_transient():
         desk = Desk(Store(pool, Options(retries=retries)))
         with pytest.raises(OSError, match="Connect call failed"):
             await desk.persist(desk.log.customer(1))
+
+
+async def test_a_server_that_says_nothing_is_given_up_without_a_last_word(shared_database_url, desk, sql):
+    """A rollback would wait as long again; the connection is dropped instead, and the next attempt has another."""
+    await desk.register(1)
+    pool = asyncpg.create_pool(shared_database_url, min_size=0, max_size=1, command_timeout=0.3)
+    async with pool, sql.transaction():
+        await sql.execute(SQL["lock_one"], lock_key(f"customer:{ORG}:1"))
+        silent = Desk(Store(pool, Options()), desk.log)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await silent.apply(desk.log.update(1, add=line("x")))
+        assert time.monotonic() - started < 3
+        assert pool.get_size() == 0
 
 
 # ---------------------------------------------------------------- halving

@@ -1,15 +1,19 @@
-"""What was found before the locks is found again under them; where it differs, another round locks the difference."""
+"""What was found before the locks is found again under them; where it differs, another round locks the difference.
+
+And should a lock ever be missing, a write still finds out.
+"""
 
 import asyncio
 
+import asyncpg
 import pytest
-from tests.integration.desk import CATALOG, Desk, Gate, codes, kinds, line, outcome
+from tests.integration.desk import CATALOG, Desk, Gate, codes, issue, kinds, line, outcome
 from tests.integration.test_merges import meets, sound
 
 from mergeline.domain.catalog import Catalog
 from mergeline.store.apply import LOCK_ROUNDS_MAX
 from mergeline.store.catalogs import apply_catalogs
-from mergeline.store.failures import Unsettled
+from mergeline.store.failures import Overtaken, Unsettled
 
 
 class Meanwhile(Gate):
@@ -110,3 +114,38 @@ async def test_the_catalog_of_a_batch_in_flight_cannot_change(new_store, desk, s
     gate.open()
     assert kinds(await batch) == ["applied"]
     assert (await change)[0].changed
+
+
+@pytest.mark.parametrize(
+    ("station", "meanwhile", "message"),
+    [
+        ("customers_update", "update customer set version = 9 where customer_id = 1", {"add": line("x")}),
+        ("entries_delete", "update identifier set customer_id = 2 where value = 'own'", {"remove": line("own")}),
+        ("entries_move", "update identifier set customer_id = 3 where value = 'own'", {"add": line("of-2")}),
+        ("entries_move", "delete from identifier where value = 'own'", {"add": line("of-2")}),
+        ("cards_update", "update card set customer_id = 2, status = 'ACTIVE'", {"add": issue("c-1")}),
+        ("cards_update", "update card set label = 'Back'", {"add": issue("c-1")}),
+    ],
+)
+async def test_nothing_is_written_over_another_row_than_was_read(new_store, desk, sql, station, meanwhile, message):
+    """If ever a lock were missing: the batch is undone, and right the next time."""
+    await desk.register(1, 2, 3)
+    await desk.apply(desk.log.card("c-1"), desk.log.update(1, add=line("own")))
+    store = await new_store(Meanwhile(station, lambda: sql.execute(meanwhile)))
+    request = desk.log.update(1, **message)
+    with pytest.raises(Overtaken):
+        await store.apply([request])
+    assert await sql.fetchval("select count(*) from request where request_id = $1", request.origin.request_id) == 0
+    assert len(await store.apply([request])) == 1
+
+
+async def test_an_entry_that_appears_meanwhile_is_not_taken_over(new_store, desk, sql):
+    """The last line behind the locks is the primary key."""
+    await desk.register(1, 2)
+
+    async def add_it():
+        await sql.execute("insert into identifier values (7, 'line', 'x', 'INSTORE', '', 2)")
+
+    store = await new_store(Meanwhile("entries_insert", add_it))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store.apply([desk.log.update(1, add=line("x"))])

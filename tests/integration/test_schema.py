@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from tests.integration.desk import AT, kinds, line
+from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.integration.test_ledger import age
 
+from mergeline.store import Options, Store, claim, horizons, open_pool
 from mergeline.store.days import DAYS_AHEAD, Unpublished, drop_ledger_days, ensure_ledger_days
 from mergeline.store.migrations import migrate, pending
 
@@ -108,21 +110,43 @@ async def test_days_are_made_ahead_once_by_many_at_a_time(empty_database_url, em
     await asyncio.gather(*(worker.close() for worker in workers))
 
 
-async def test_a_day_has_the_indexes_and_checks_of_the_ledger_and_is_made_with_no_right_to_create(sql):
+async def test_a_day_has_the_indexes_of_the_ledger(sql):
     indexes = await sql.fetch("select indexdef from pg_indexes where tablename = $1", f"ledger_{TODAY:%Y%m%d}")
     assert len(indexes) == 2
-    await sql.execute("drop role if exists dml_only")
-    await sql.execute("create role dml_only")
-    await sql.execute("grant execute on function ledger_add_day to dml_only")
-    try:
-        await sql.execute("set role dml_only")
-        far = TODAY + timedelta(days=900)
-        assert await sql.fetchval("select ledger_add_day($1)", far) is True
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await sql.execute("select ledger_drop_day($1)", far)
-    finally:
-        await sql.execute("reset role; drop owned by dml_only; drop role dml_only")
-        await sql.execute("select ledger_drop_day($1)", far)
+
+
+@pytest.fixture
+async def worker_url(sql, shared_database_url):
+    """The database as a role with the grants of a worker sees it."""
+    await sql.execute("create role worker login password 'worker'")
+    grants = files("mergeline.store").joinpath("worker_grants.sql").read_text(encoding="utf-8")
+    await sql.execute(grants.replace(":role", "worker"))
+    parts = urlsplit(shared_database_url)
+    yield urlunsplit(parts._replace(netloc=f"worker:worker@{parts.hostname}:{parts.port}"))
+    await sql.execute("drop owned by worker; drop role worker")
+
+
+async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
+    pool = await open_pool(worker_url)
+    worker = Desk(Store(pool, Options()), desk.log)
+    await worker.register(1, 2)
+    await worker.apply(worker.log.card("c-1"))
+    merge = worker.log.update(1, add=[line("of-2"), issue("c-1")], requestId="r-1")
+    batch = [merge, worker.log.put(UPDATES, b"{"), worker.log.update(2, source="ECOMMERCE", remove=line("of-1"))]
+    assert kinds(await worker.apply(*batch, published={AT: 1})) == ["applied", "dead_letter", "applied"]
+    assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["replay", "repeat"]
+    async with claim(worker.store, [AT]) as claimed:
+        await claimed.write("mine")
+    assert await horizons(worker.store, [AT])
+    far = TODAY + timedelta(days=900)
+    async with pool.acquire() as connection:
+        assert await pending(connection) == []
+        assert await connection.fetchval("select ledger_add_day($1)", far) is True
+        for statement in ("select ledger_drop_day(current_date)", "create table mine ()", "delete from customer"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    await pool.close()
+    await sql.execute("select ledger_drop_day($1)", far)
 
 
 async def test_rows_of_a_day_that_nobody_made_are_kept_all_the_same(desk, sql):

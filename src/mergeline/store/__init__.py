@@ -3,7 +3,7 @@
 In: messages; partitions; catalogs. Out: answers that are committed; what is stored. Never: Kafka, a clock of its own
 (the database's counts), or personal data in a log line or an error.
 
-    schema.sql, migrations/, migrations, days     the tables, and how they come to be
+    schema.sql, migrations/, migrations, days     the tables, and how they come to be (worker_grants.sql: for whom)
     queries.sql, queries, statements, pool        every statement by name; a connection that speaks only in those
     apply                                         the way of a batch: `Store.apply`
       replays, catalog_cache, locks               ... its steps, in order

@@ -29,6 +29,7 @@ from mergeline.store.catalog_cache import CatalogCache, Versioned, outdated
 from mergeline.store.failures import Unsettled
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.options import Options
+from mergeline.store.pool import ACQUIRE_TIMEOUT_S
 from mergeline.store.progress import CheckRuns, count_runs, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named, read_versions
 from mergeline.store.replays import at_or_below, read_replays
@@ -87,7 +88,7 @@ class Store:
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[Statements]:
         """A connection of the pool."""
-        async with self.pool.acquire() as connection:
+        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             yield Statements(connection, self._on_statement)
 
     async def _replays(

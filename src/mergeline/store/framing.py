@@ -6,11 +6,14 @@ one read from bytes that are no such value (`Torn`).
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from mergeline.domain.messages import Header, Outgoing
 
 LAYOUT: Final = 1
+NAMES_MAX: Final = 256
+"""Names of headers that are remembered as bytes: ours are few, and a producer's are not stored."""
 _HEAD: Final = struct.Struct(">BI")
 _FIXED_FIELDS: Final = 3
 """Topic, key and value; two more for each header."""
@@ -26,12 +29,17 @@ def pack(records: Sequence[Outgoing]) -> bytes:
     for record in records:
         fields += (record.topic.encode(), record.key, record.value)
         for name, value in record.headers:
-            fields += (name.encode(), value)
+            fields += (_encoded(name), value)
     counts = [_FIXED_FIELDS + 2 * len(record.headers) for record in records]
     lengths = [-1 if field is None else len(field) for field in fields]
     head = _HEAD.pack(LAYOUT, len(records))
     table = struct.pack(f">{len(counts)}H{len(lengths)}i", *counts, *lengths)
     return b"".join((head, table, *filter(None, fields)))
+
+
+@lru_cache(NAMES_MAX)
+def _encoded(name: str) -> bytes:
+    return name.encode()
 
 
 def unpack(data: bytes) -> tuple[Outgoing, ...]:

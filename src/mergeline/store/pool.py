@@ -9,19 +9,27 @@ from typing import Final
 import asyncpg
 
 CONNECT_TIMEOUT_S: Final = 10.0
-ANSWER_TIMEOUT_S: Final = 40.0
-"""Above the server's own time-outs: for a server, or a network, that says nothing at all any more."""
+ACQUIRE_TIMEOUT_S: Final = 30.0
+"""For a connection of the pool, connecting included."""
+ANSWER_SLACK_S: Final = 5.0
+"""Above the server's own time-out: for a server, or a network, that says nothing at all any more."""
 CONNECTION_IDLE_S_MAX: Final = 300.0
 
 
-async def open_pool(database_url: str, connections_max: int = 4) -> asyncpg.Pool:
-    """A pool that connects when it is first used."""
+async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 30_000) -> asyncpg.Pool:
+    """A pool that connects when it is first used.
+
+    Args:
+        database_url: where.
+        connections_max: of this process.
+        statement_ms_max: that of `Options`; a little later a statement without an answer is given up.
+    """
     return await asyncpg.create_pool(
         database_url,
         min_size=0,
         max_size=connections_max,
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=ANSWER_TIMEOUT_S,
+        command_timeout=statement_ms_max / 1000 + ANSWER_SLACK_S,
         max_inactive_connection_lifetime=CONNECTION_IDLE_S_MAX,
         server_settings={"application_name": "mergeline"},
         # All that is set is set for a transaction, so there is nothing to reset, and a round trip to save.

@@ -49,9 +49,11 @@ class Statements:
         try:
             yield
             await self._announce("commit")
-        except BaseException:
-            # A lost connection has rolled back already, and saying so would hide what lost it.
-            if not self._connection.is_closed():
+        except BaseException as error:
+            if isinstance(error, TimeoutError):
+                # Nothing answers, so nothing would answer a rollback; a server that lost us does it by itself.
+                self._connection.terminate()
+            elif not self._connection.is_closed():
                 await self._announce("rollback")
                 await transaction.rollback()
             raise
