@@ -20,7 +20,7 @@ from mergeline.store.catalogs import Applied, apply_catalogs, newest_catalog
 from mergeline.store.failures import CatalogRefused
 
 
-@click.group(no_args_is_help=True)
+@click.group(no_args_is_help=True, short_help="The catalogs of orgs: sources, series, labels, policies.")
 def catalog() -> None:
     """The catalogs of orgs: sources, card series, status labels, policies."""
 

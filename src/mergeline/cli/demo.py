@@ -52,7 +52,7 @@ class NotAsToldError(Exception):
     """Something came of a step that the story does not say."""
 
 
-@click.command()
+@click.command(short_help="Real requests, a real Kafka and PostgreSQL, told as they happen.")
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C, to try requests of your own.")
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Keep the data in this folder.")
 def demo(data_dir: Path | None, *, keep: bool) -> None:

@@ -27,7 +27,7 @@ REASONS_SHOWN_MAX: Final = 20
 """On the screen; all of them are in the rejects file."""
 
 
-@click.command(name="import")
+@click.command(name="import", short_help="Register the customers or cards in a file.")
 @click.argument("kind", type=click.Choice(["customers", "cards"]))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

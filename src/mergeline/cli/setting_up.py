@@ -16,7 +16,7 @@ from mergeline.store import migrations
 from mergeline.stream import topics as topics_of
 
 
-@click.command()
+@click.command(short_help="Show all settings with their values and meaning.")
 @json_option
 @with_settings
 def settings(loaded: Settings, *, as_json: bool) -> None:

@@ -50,7 +50,7 @@ class Findings:
         return not self.numbers
 
 
-@click.command()
+@click.command(short_help="Check what must always hold, on the live database.")
 @click.option("--offenders", "shown_max", type=click.IntRange(0, 100_000), default=20, show_default=True,
               help="Of each rule, at most so many are named.")  # fmt: skip
 @json_option
