@@ -15,8 +15,8 @@ STATIONS = ["discover", "lock", "customers_read", "copy_ledger", "commit"]
 class Contest:
     """Two batches: the second starts while the first stands at a station."""
 
-    def __init__(self, new_store, log) -> None:
-        self._new_store, self._log = new_store, log
+    def __init__(self, new_store, sql) -> None:
+        self._new_store, self._sql = new_store, sql
 
     async def run(self, station: str, first: Message, second: Message):
         gate = Gate(station)
@@ -24,15 +24,19 @@ class Contest:
         one = asyncio.create_task(held.apply([first]))
         await gate.reached.wait()
         two = asyncio.create_task(free.apply([second]))
-        # Long enough for the second to finish, or to wait for a lock of the first.
-        await asyncio.wait([two], timeout=0.15)
+        while not (two.done() or await self._waiting()):
+            await asyncio.sleep(0.002)
         gate.open()
         return (await one)[0], (await two)[0]
 
+    async def _waiting(self) -> int:
+        """How many wait for a lock of another."""
+        return await self._sql.fetchval("select count(*) from pg_locks where not granted")
+
 
 @pytest.fixture
-async def contest(new_store, desk):
-    return Contest(new_store, desk.log)
+async def contest(new_store, sql):
+    return Contest(new_store, sql)
 
 
 @pytest.mark.parametrize("station", STATIONS)
