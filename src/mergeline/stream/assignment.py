@@ -154,16 +154,25 @@ class Assignment:
             PublishFailed: the group went on without us.
             TimeoutError: it took too long.
         """
-        async with asyncio.timeout(self._settings.start_timeout_ms / 1000):
-            while True:
-                try:
+        deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_ms / 1000
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
                     return await pipeline.open()
-                except PublishFailed as error:
-                    await pipeline.stage.release()
-                    if generation != self._app.consumer_generation_id:
-                        raise
-                    log.warning("acquire.failed", stage=pipeline.stage.name, error=str(error))
-                    await asyncio.sleep(OPEN_RETRY_S)
+            except PublishFailed as error:
+                await pipeline.stage.release()
+                # A connection that breaks while it is being left turns a cancellation into another error.
+                if generation != self._app.consumer_generation_id or _cancelled():
+                    raise
+                log.warning("acquire.failed", stage=pipeline.stage.name, error=str(error))
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise TimeoutError from error
+            await asyncio.sleep(OPEN_RETRY_S)
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _close_all(pipelines: dict[TopicPartition, Pipeline], grace_s: float) -> None:
