@@ -18,7 +18,7 @@ from zlib import crc32
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
@@ -33,8 +33,9 @@ GZIP: Final = 1
 RETRY_BACKOFF_MS: Final = 5
 KILL_WAIT_S: Final = 1.0
 END_TXN_BACKOFF_MAX_S: Final = 0.02
-FATAL: Final = (KafkaError, OSError, TimeoutError, AssertionError, RuntimeError)
-"""What a producer may end with. AssertionError and RuntimeError are aiokafka's own of a client being closed."""
+FATAL: Final = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError, RuntimeError)
+"""What a producer may end with. AssertionError and RuntimeError are aiokafka's own of a client being closed;
+IllegalOperation, which is no KafkaError, is what a send says after the offsets have found the producer fenced."""
 
 # aiokafka waits 0.1 s where a transaction still completes; at 3 ms p99 of back-to-back transactions fell from
 # 125 to 12 ms. It is a module constant there, not a setting.
