@@ -6,10 +6,10 @@ import pytest
 from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Coordinate
+from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import message_of, routed
-from mergeline.stream.route import routing_key
 from mergeline.stream.watchdog import CHECKS, Watchdog
 
 
@@ -50,7 +50,9 @@ def test_a_message_is_routed_by_customer_or_card_and_else_by_where_it_came_from(
 
 
 @pytest.mark.parametrize("key", [None, b"", b"k"], ids=["null key", "empty key", "a key"])
-@pytest.mark.parametrize("headers", [(), (("mergeline-origin", b"forged/1/2/3/1"), ("h", None))], ids=["bare", "forged"])
+@pytest.mark.parametrize(
+    "headers", [(), (("mergeline-origin", b"forged/1/2/3/1"), ("h", None))], ids=["bare", "forged"]
+)
 @pytest.mark.parametrize("value", [None, b"", b"{}"], ids=["null value", "empty value", "a value"])
 def test_a_routed_message_reads_back_as_it_was(key, headers, value):
     sent = Record("p.identifier-updates", 3, 42, key, value, headers, timestamp=77)

@@ -32,10 +32,10 @@ from mergeline.cli.verifying import find, picture
 from mergeline.cli.watching import TOPICS
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate
+from mergeline.domain.routing import routing_key
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.store.catalogs import apply_catalogs, newest_catalog
 from mergeline.store.reading import show_customer
-from mergeline.stream.route import routing_key
 
 STEP_TIMEOUT_S: Final = 60.0
 """For all that one step publishes; the first one waits for the worker's start."""

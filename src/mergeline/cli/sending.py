@@ -22,9 +22,9 @@ from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, note, print_json, progress
 from mergeline.domain.decode import decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
+from mergeline.domain.routing import routing_key
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
-from mergeline.stream.route import routing_key
 
 UNREAD_PREFIX: Final = b"unread:"
 TOPICS: Final = {

@@ -5,14 +5,12 @@ than the ids, and what it cannot read goes under a key of its origin partition f
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from aiokafka import TopicPartition
 
-from mergeline.domain.decode import BYTES_MAX
 from mergeline.domain.messages import Outgoing
-from mergeline.domain.requests import ID_MAX
+from mergeline.domain.routing import routing_key
 from mergeline.domain.vocabulary import Topic
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import Record, place_of, routed
@@ -21,29 +19,6 @@ from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 
 TOPICS: Final = (Topic.IDENTIFIER_UPDATES, Topic.CUSTOMER_REGISTRATIONS, Topic.CARD_REGISTRATIONS)
-
-
-def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
-    """`orgId:customerId`, `orgId:card:number`, or `unread:topic:partition` where those cannot be read."""
-    unread = f"unread:{topic}:{partition}".encode()
-    if value is None or len(value) > BYTES_MAX:
-        return unread
-    try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return unread
-    if not isinstance(document, dict) or not _is_id(document.get("orgId")):
-        return unread
-    org_id = document["orgId"]
-    if topic == Topic.CARD_REGISTRATIONS:
-        number = document.get("cardNumber")
-        return f"{org_id}:card:{number.strip()}".encode() if isinstance(number, str) else unread
-    customer_id = document.get("customerId")
-    return f"{org_id}:{customer_id}".encode() if _is_id(customer_id) else unread
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= ID_MAX
 
 
 class RouteStage:

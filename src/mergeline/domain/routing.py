@@ -1,0 +1,36 @@
+"""The key that brings all messages about a customer, or about a card, to one partition.
+
+In: the bytes of a message and where it stands. Out: a key. Never: a verdict; it reads no more than the ids, and what
+it cannot read goes under a key of its origin partition, for `decode` to judge.
+"""
+
+from typing import Any
+
+import orjson
+
+from mergeline.domain.decode import BYTES_MAX
+from mergeline.domain.requests import ID_MAX
+from mergeline.domain.vocabulary import Topic
+
+
+def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
+    """`orgId:customerId`, `orgId:card:number`, or `unread:topic:partition` where those cannot be read."""
+    unread = f"unread:{topic}:{partition}".encode()
+    if value is None or len(value) > BYTES_MAX:
+        return unread
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return unread
+    if not isinstance(document, dict) or not _is_id(document.get("orgId")):
+        return unread
+    org_id = document["orgId"]
+    if topic == Topic.CARD_REGISTRATIONS:
+        number = document.get("cardNumber")
+        return f"{org_id}:card:{number.strip()}".encode() if isinstance(number, str) else unread
+    customer_id = document.get("customerId")
+    return f"{org_id}:{customer_id}".encode() if _is_id(customer_id) else unread
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= ID_MAX
