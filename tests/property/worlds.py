@@ -20,20 +20,22 @@ STRANGERS = (8, 9)
 SCOPES = (("INSTORE", None), ("ECOMMERCE", None), ("WECHAT", "a"), ("WECHAT", "b"))
 WRONG_SCOPES = (("INSTORE", "a"), ("WECHAT", None), ("NOWHERE", None))
 IDENTIFIERS = [("line", value) for value in "abcde"] + [("email", "a@b.example"), ("mobile", "447911123456")]
-SERIES = {"C1": 163, "C2": 163, "C3": 164, "C4": 166}
-"""The cards that a world may have, and the series of each."""
-LABELS = ("ACTIVE", "Live", "ISSUED", "Frozen", "EXPIRED", "DELETED")
+SERIES = {"C1": 166, "C2": 166, "C3": 164, "C4": 163}
+"""The cards that a world may have, and the series of each (the cap of 166 is 1)."""
+LABELS = ("ACTIVE", "Live", "ISSUED", "ACTIVE", "Frozen", "EXPIRED", "DELETED")
 OWNED = ("ACTIVE", "Live", "Handed out", "Frozen", "EXPIRED", "DELETED")
-FREE = ("NOT_ISSUED", "Back", "EXPIRED", "DELETED")
+FREE = ("NOT_ISSUED", "NOT_ISSUED", "NOT_ISSUED", "Back", "EXPIRED")
 
 # ---------------------------------------------------------------- worlds
 
-LIVING = st.lists(st.sampled_from(CUSTOMERS), min_size=2, unique=True)
+LIVING = st.lists(st.sampled_from(CUSTOMERS), min_size=3, unique=True)
 SOMEBODY = st.integers(0, 3)
 """A place among the living, modulo their number."""
 FATES = st.tuples(st.integers(0, 3), SOMEBODY, st.booleans())
-PLACES = st.sampled_from([()] + [places for size in (1, 1, 1, 2, 3) for places in itertools.combinations(SCOPES, size)])
-STANDINGS = st.sampled_from([None, *FREE, *((slot, label) for label in OWNED for slot in range(4))])
+PLACES = st.sampled_from(
+    [(), (), ()] + [places for size in (1, 1, 1, 2) for places in itertools.combinations(SCOPES, size)]
+)
+STANDINGS = st.sampled_from([None, *FREE * 4, *((slot, label) for label in OWNED for slot in (0, 0, 0, 1))])
 POLICIES = st.sampled_from(["redirect", "redirect", "reject"])
 
 
@@ -94,8 +96,8 @@ def place(source: str, account: str | None) -> dict:
     return {"source": source} | ({"accountId": account} if account is not None else {})
 
 
-PLACE_FIELDS = [place(*scope) for scope in SCOPES * 8 + WRONG_SCOPES]
-NAMED = [{"type": kind, "value": value} for kind, value in IDENTIFIERS * 8]
+PLACE_FIELDS = [place(*scope) for scope in SCOPES * 16 + WRONG_SCOPES]
+NAMED = [{"type": kind, "value": value} for kind, value in IDENTIFIERS * 12]
 NAMED += [{"type": "email", "value": value} for value in ("A@B.example", " a@b.example", "nobody", "Test@test.com")]
 NAMED += [{"type": "mobile", "value": "+44 7911 123456"}, {"type": "line", "value": "null"}]
 CARDS_TO_ADD = [
@@ -103,18 +105,34 @@ CARDS_TO_ADD = [
     for number, series in {**SERIES, "NEW": 164}.items()
     for label in LABELS * 2
 ]
-CARDS_TO_ADD += [card("C1", seriesId=series, statusLabel="ACTIVE") for series in (164, 165, 166, 999)]
-CARDS_TO_ADD += [card("C2", seriesId=163, statusLabel=label) for label in ("NOT_ISSUED", "Gone")]
+CARDS_TO_ADD += [card("C1", seriesId=series, statusLabel="ACTIVE") for series in (163, 164, 165, 999)]
+CARDS_TO_ADD += [card("C2", seriesId=166, statusLabel=label) for label in ("NOT_ISSUED", "Gone")]
 CARDS_TO_ADD += [card("NONE", seriesId=163, statusLabel="ACTIVE")]
 CARDS_TO_REMOVE = [card(number, **fields) for number in SERIES for fields in ({}, {}, {"statusLabel": "Back"})]
-CARDS_TO_REMOVE += [card("C1", **fields) for fields in ({"seriesId": 163}, {"seriesId": 164}, {"seriesId": 999})]
+CARDS_TO_REMOVE += [card("C1", **fields) for fields in ({"seriesId": 166}, {"seriesId": 164}, {"seriesId": 999})]
 CARDS_TO_REMOVE += [card("NONE"), card("C2", statusLabel="Live"), card("C2", statusLabel="Gone")]
-# As many cards as identifiers would be too many: three lists in four name none.
-ADDS = st.one_of(*[st.lists(st.sampled_from(NAMED), max_size=4)] * 3, st.lists(st.sampled_from(CARDS_TO_ADD + NAMED)))
-REMOVES = st.one_of(
-    *[st.lists(st.sampled_from(NAMED), max_size=3)] * 3, st.lists(st.sampled_from(CARDS_TO_REMOVE + NAMED), max_size=4)
+
+
+def weighted(**times: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
+    """One of the strategies, each as often as its number says (`one_of` counts equal ones once)."""
+    return st.sampled_from([name for name, (number, _) in times.items() for _ in range(number)]).flatmap(
+        lambda name: times[name][1]
+    )
+
+
+# Two items at most as a rule: with more of them, nearly every request would name several owners.
+ADDS = weighted(
+    identifiers=(5, st.lists(st.sampled_from(NAMED), min_size=1, max_size=2)),
+    cards=(2, st.lists(st.sampled_from(CARDS_TO_ADD), min_size=1, max_size=2)),
+    anything=(1, st.lists(st.sampled_from(NAMED + CARDS_TO_ADD), max_size=5)),
 )
-CUSTOMER_IDS = st.sampled_from(CUSTOMERS * 6 + STRANGERS)
+REMOVES = weighted(
+    nothing=(3, st.just([])),
+    identifiers=(2, st.lists(st.sampled_from(NAMED), min_size=1, max_size=3)),
+    cards=(1, st.lists(st.sampled_from(CARDS_TO_REMOVE), min_size=1, max_size=2)),
+    anything=(1, st.lists(st.sampled_from(NAMED + CARDS_TO_REMOVE), max_size=4)),
+)
+CUSTOMER_IDS = st.sampled_from((*CUSTOMERS * 4, 1, 1, 1, 1, 2, 2, *STRANGERS))
 SCOPE_FIELDS = st.sampled_from(PLACE_FIELDS)
 
 
@@ -149,15 +167,15 @@ CARD_REGISTRATIONS = st.builds(
     st.sampled_from([{"seriesId": 163}, {"seriesCode": "MADE"}, {"seriesId": 165}, {"seriesId": 999}]),
     st.sampled_from([{}, {}, *({"statusLabel": label} for label in ("Back", "Live", "EXPIRED", "Gone"))]),
 )
-REQUESTS = st.one_of(
-    *[st.tuples(st.just(Topic.IDENTIFIER_UPDATES), UPDATES)] * 4,
-    st.tuples(st.just(Topic.CUSTOMER_REGISTRATIONS), CUSTOMER_REGISTRATIONS),
-    st.tuples(st.just(Topic.CARD_REGISTRATIONS), CARD_REGISTRATIONS),
+REQUESTS = weighted(
+    updates=(6, st.tuples(st.just(Topic.IDENTIFIER_UPDATES), UPDATES)),
+    customers=(1, st.tuples(st.just(Topic.CUSTOMER_REGISTRATIONS), CUSTOMER_REGISTRATIONS)),
+    cards=(1, st.tuples(st.just(Topic.CARD_REGISTRATIONS), CARD_REGISTRATIONS)),
 )
 
 # ---------------------------------------------------------------- messages
 
-KINDS = st.sampled_from(["new"] * 8 + ["under one id"] * 2 + ["replay", "router", "producer", "garbage"])
+KINDS = st.sampled_from(["new"] * 12 + ["under one id"] * 2 + ["replay", "router", "producer", "garbage"])
 GARBAGE = (b"[", b'{"orgId": 7}', None)
 ACTIONS = st.tuples(KINDS, REQUESTS, st.integers(0, 11))
 
@@ -184,7 +202,9 @@ def log_of(actions: list[tuple[str, tuple[Topic, dict], int]]) -> list[Message]:
 
 
 def messages(max_size: int = 8) -> st.SearchStrategy[list[Message]]:
-    return st.lists(ACTIONS, min_size=1, max_size=max_size).map(log_of)
+    """Short lists are the usual choice of `lists`; half of these are long."""
+    sizes = st.sampled_from([1, max_size // 2])
+    return sizes.flatmap(lambda size: st.lists(ACTIONS, min_size=size, max_size=max_size)).map(log_of)
 
 
 def cut(items: list[Message], places: set[int]) -> list[list[Message]]:

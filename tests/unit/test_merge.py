@@ -220,6 +220,13 @@ def test_a_card_that_the_request_removes_exceeds_no_cap(world: World) -> None:
     assert world.update(1, add=X, remove=card("A")).warnings == []
 
 
+def test_a_card_that_left_the_victim_earlier_in_the_batch_exceeds_no_cap(world: World) -> None:
+    for number, owner in {"A": 1, "B": 2, "C": 2, "D": 2}.items():
+        world.card(number, "ACTIVE", owner)
+    messages = asking(world, {"customerId": 1, "remove": card("A")}, {"customerId": 1, "add": X})
+    assert world.batch(messages)[1].warnings == []
+
+
 def test_a_card_issued_over_the_cap_of_both_is_an_error(world: World) -> None:
     for number, owner in {"A": 1, "B": 2}.items():
         world.card(number, "ACTIVE", owner)
