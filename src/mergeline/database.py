@@ -65,9 +65,9 @@ async def open_store(settings: Settings) -> Store:
     """
     async with connected(settings) as connection:
         await make_days(connection)
-    return Store(
-        await open_pool(settings.database_url.get_secret_value(), settings.database_pool_max), options(settings)
-    )
+    address = settings.database_url.get_secret_value()
+    pool = await open_pool(address, settings.database_pool_max, statement_ms_max=settings.database_timeout_ms)
+    return Store(pool, options(settings))
 
 
 async def check_migrated(settings: Settings, connection: Connection) -> None:
