@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from click.testing import CliRunner
 from tests.worker.process import WorkerProcess
 
@@ -241,7 +241,12 @@ class World:
     async def committed(self):
         """The group's offsets."""
         async with self.admin() as admin:
-            found = await admin.list_consumer_group_offsets(self.group)
+            while True:
+                try:
+                    found = await admin.list_consumer_group_offsets(self.group)
+                    break
+                except GroupCoordinatorNotAvailableError:  # a broker that has just started
+                    await asyncio.sleep(0.1)
         return {(p.topic.removeprefix(self.prefix), p.partition): known.offset for p, known in found.items()}
 
     @contextlib.asynccontextmanager

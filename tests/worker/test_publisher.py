@@ -1,0 +1,80 @@
+"""A producer whose end of a transaction is late or lost: dead at once, and never heard again."""
+
+import asyncio
+
+import aiokafka.client
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from tests.worker.harness import OUTCOMES, UPDATES
+from tests.worker.proxy import Relay
+
+from mergeline.domain.messages import Outgoing
+from mergeline.settings import Settings
+from mergeline.stream.clients import client_options
+from mergeline.stream.publisher import Publisher, PublishFailed
+
+END_TXN = 26
+REQUEST_TIMEOUT_S = 2.0
+TIMES = {
+    "MERGELINE_KAFKA_REQUEST_TIMEOUT_MS": "2000",
+    "MERGELINE_PUBLISH_TIMEOUT_MS": "1500",
+    "MERGELINE_TRANSACTION_TIMEOUT_MS": "60000",
+}
+
+
+class Late:
+    """The way to the broker, on which the next end of a transaction is held."""
+
+    def __init__(self, target, monkeypatch):
+        self.relay = Relay(target, self._holds)
+        self.armed, self.ends = False, 0
+        connect, (host, _, port) = aiokafka.client.create_conn, self.relay.address.partition(":")
+        self.through = True
+
+        async def redirected(its_host, its_port, *arguments, **options):
+            where = (host, int(port)) if self.through else (its_host, its_port)
+            return await connect(*where, *arguments, **options)
+
+        monkeypatch.setattr(aiokafka.client, "create_conn", redirected)
+
+    def _holds(self, body):
+        if int.from_bytes(body[:2], "big") != END_TXN or not self.armed:
+            return False
+        self.ends += 1
+        return self.ends == 1
+
+
+async def test_a_late_end_of_a_transaction_is_never_repeated_and_never_ends_the_next_one(module_world, monkeypatch):
+    world = module_world
+    settings = Settings.load(world.settings | TIMES)
+    late = Late(world.bootstrap_servers, monkeypatch)
+    offsets = {TopicPartition(world.prefix + UPDATES, 0): 0}
+
+    async with late.relay:
+        publisher = Publisher(settings, client_options(settings), f"{world.prefix}late")
+        await publisher.start()
+        await publisher.publish([Outgoing(OUTCOMES, b"k", b"1")], offsets)
+        late.armed = True
+        with pytest.raises(PublishFailed, match="TimeoutError"):
+            await publisher.publish([Outgoing(OUTCOMES, b"k", b"2")], offsets)
+        await asyncio.sleep(REQUEST_TIMEOUT_S)  # aiokafka would try again after this
+        assert late.ends == 1
+        with pytest.raises(PublishFailed):
+            await publisher.publish([Outgoing(OUTCOMES, b"k", b"never")], offsets)
+        await publisher.kill()
+
+        late.through = False
+        heir = AIOKafkaProducer(**client_options(settings), transactional_id=f"{world.prefix}late")
+        await heir.start()
+        await heir.begin_transaction()
+        await heir.send_and_wait(world.prefix + OUTCOMES, b"3", key=b"k")
+        late.relay.let_go.set()
+        await asyncio.sleep(0.5)
+        await heir.abort_transaction()
+        await heir.begin_transaction()
+        await heir.send_and_wait(world.prefix + OUTCOMES, b"4", key=b"k")
+        await heir.commit_transaction()
+        await heir.stop()
+
+    await world.until(lambda: any(record.value == b"4" for record in world.records[OUTCOMES]))
+    assert [record.value for record in world.records[OUTCOMES]] == [b"1", b"4"]
