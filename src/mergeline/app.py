@@ -25,7 +25,7 @@ from mergeline.database import keep_days, not_ready, open_store
 from mergeline.errors import SetupError
 from mergeline.health import HealthServer
 from mergeline.logs import configure
-from mergeline.settings import Settings, unknown_variables
+from mergeline.settings import Settings, unknown_variables, variable
 from mergeline.store import Store
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
@@ -76,7 +76,15 @@ def run_worker(settings: Settings) -> int:
         return worker.not_ready() or await not_ready(store)
 
     health = HealthServer(settings.http_host, settings.http_port, reason)
-    worker.boot([health.start], [worker.watch, lambda: keep_days(store)], [health.stop, store.pool.close])
+
+    async def listen() -> None:
+        try:
+            await health.start()
+        except OSError as error:
+            # Ended here: Faust would log the kind of the error alone, and exit with a status that asks for a restart.
+            end_process(_cannot_listen(settings, error))
+
+    worker.boot([listen], [worker.watch, lambda: keep_days(store)], [health.stop, store.pool.close])
     faust_worker = _BoundedStop(
         worker.app, loop=loop, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
@@ -88,6 +96,11 @@ def run_worker(settings: Settings) -> int:
         log.info("worker.stopped")
         return int(leaving.code or 0)
     return 0
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> SetupError:
+    names = f"{variable('http_port')} ({settings.http_port}) of {variable('http_host')} ({settings.http_host})"
+    return SetupError(f"{names} cannot be opened: {error.strerror or error}. Choose another port, or 0 for none.")
 
 
 async def _prepared(settings: Settings) -> Store:

@@ -40,7 +40,11 @@ async def small_dead_letter_topic(world):
     return {"MERGELINE_TOPIC_PREFIX": prefix}
 
 
-GIVEN = (bad_setting, no_broker, no_database, not_migrated, no_topics, small_dead_letter_topic)
+async def port_in_use(world):
+    return {"MERGELINE_HTTP_HOST": "127.0.0.1", "MERGELINE_HTTP_PORT": world.bootstrap_servers.rpartition(":")[2]}
+
+
+GIVEN = (bad_setting, no_broker, no_database, not_migrated, no_topics, small_dead_letter_topic, port_in_use)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,7 @@ async def ended(module_world):
         pytest.param(not_migrated, ["mergeline migrate", "MERGELINE_DATABASE_URL"], id="not migrated"),
         pytest.param(no_topics, ["mergeline topics create", "MERGELINE_TOPIC_PREFIX"], id="no topics"),
         pytest.param(small_dead_letter_topic, [f"{UPDATES}-dlt", "raise its max.message.bytes"], id="a small topic"),
+        pytest.param(port_in_use, ["MERGELINE_HTTP_PORT", "in use", "Choose another"], id="a port in use"),
     ],
 )
 async def test_a_worker_that_cannot_start_says_what_to_do_in_one_line(ended, given, words):
