@@ -13,8 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from mergeline.errors import SetupError
-from mergeline.settings import Settings, variable
+from mergeline.settings import Settings
 from mergeline.stream import topics as topics_of
 from mergeline.stream.clients import client_options, kafka_errors, started
 
@@ -87,28 +86,16 @@ class Sender(Generic[Mark]):
         return self.placed()
 
 
-async def partitions_of(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
-    """Full names and numbers of partitions.
-
-    Raises:
-        SetupError: if one of them does not exist.
-    """
-    names = [topics_of.full_name(settings, topic) for topic in topics]
+async def _partitions_of(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+    """Full names and numbers of partitions."""
     async with topics_of.admin(settings) as client:
-        existing = await topics_of.existing_partitions(client)
-    missing = [name for name in names if name not in existing]
-    if missing:
-        raise SetupError(
-            f"Topics are missing: {', '.join(missing)}. Create them with: mergeline topics create "
-            f"(or correct {variable('topic_prefix')})."
-        )
-    return {name: existing[name] for name in names}
+        return await topics_of.partitions_of(client, [topics_of.full_name(settings, topic) for topic in topics])
 
 
 @asynccontextmanager
 async def sending(settings: Settings, topic: str) -> AsyncIterator[Sender[Any]]:
     """A sender to one topic; idempotent, every message acknowledged by all replicas that count."""
-    ((name, partitions),) = (await partitions_of(settings, [topic])).items()
+    ((name, partitions),) = (await _partitions_of(settings, [topic])).items()
     producer = AIOKafkaProducer(
         **client_options(settings),
         client_id="mergeline-cli",
@@ -141,7 +128,7 @@ async def reading(settings: Settings, topics: Sequence[str], *, from_beginning: 
     """A reader that stands at the end (or the beginning) of the topics when the block begins."""
     places = [
         TopicPartition(name, partition)
-        for name, partitions in (await partitions_of(settings, topics)).items()
+        for name, partitions in (await _partitions_of(settings, topics)).items()
         for partition in range(partitions)
     ]
     consumer = AIOKafkaConsumer(

@@ -122,11 +122,6 @@ class Server(ABC):
         if self._guarded and not self._guarded.signal(signal.SIGKILL, timeout_s=KILL_TIMEOUT_S):
             raise EmbeddedError(f"{self.name} is still there {KILL_TIMEOUT_S:.0f} s after SIGKILL")
 
-    def restart(self) -> None:
-        """Kills it and starts it again."""
-        self.kill()
-        self.start()
-
     def stop(self) -> None:
         """Ends the server, and removes its folder unless ``data_dir`` was given. Does nothing to a stopped one."""
         guarded, self._guarded = self._guarded, None

@@ -5,20 +5,16 @@ than the ids, and what it cannot read goes under a key of its origin partition f
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
 from mergeline.domain.routing import routing_key
-from mergeline.domain.vocabulary import Topic
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import Record, place_of, routed
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
-
-TOPICS: Final = (Topic.IDENTIFIER_UPDATES, Topic.CUSTOMER_REGISTRATIONS, Topic.CARD_REGISTRATIONS)
 
 
 class RouteStage:

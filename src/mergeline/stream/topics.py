@@ -122,10 +122,20 @@ async def existing_partitions(client: AIOKafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in await client.describe_topics()}
 
 
-async def missing_topics(client: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """Those of the plan that do not exist (or that we may not see)."""
+async def partitions_of(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """The topics with their number of partitions.
+
+    Raises:
+        SetupError: if one of them does not exist (or we may not see it).
+    """
     existing = await existing_partitions(client)
-    return [spec.name for spec in topic_plan(settings) if spec.name not in existing]
+    missing = [name for name in names if name not in existing]
+    if missing:
+        raise SetupError(
+            f"Topics are missing: {', '.join(missing)}. Create them with: mergeline topics create "
+            f"(or correct {variable('topic_prefix')})."
+        )
+    return {name: existing[name] for name in names}
 
 
 async def create_topics(client: AIOKafkaAdminClient, settings: Settings, plan: Sequence[TopicSpec]) -> Created:
@@ -213,13 +223,7 @@ async def check_topics(settings: Settings) -> list[str]:
     """
     async with admin(settings) as client:
         names = [spec.name for spec in topic_plan(settings)]
-        existing = await existing_partitions(client)
-        missing = [name for name in names if name not in existing]
-        if missing:
-            raise SetupError(
-                f"Topics are missing: {', '.join(missing)}. Create them with: mergeline topics create "
-                f"(or correct {variable('topic_prefix')})."
-            )
+        await partitions_of(client, names)
         configs, hidden = await read_configs(client, names)
     problems = _refusals(settings, configs)
     if problems:
