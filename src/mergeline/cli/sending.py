@@ -22,11 +22,10 @@ from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, note, print_json, progress
 from mergeline.domain.decode import decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
-from mergeline.domain.routing import routing_key
+from mergeline.domain.routing import UNREAD, routing_key
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
 
-UNREAD_PREFIX: Final = b"unread:"
 TOPICS: Final = {
     "updates": Topic.IDENTIFIER_UPDATES,
     "customers": Topic.CUSTOMER_REGISTRATIONS,
@@ -100,7 +99,7 @@ class _Run:
                 note(f"line {line.number} is longer than the topic takes, and was not sent")
                 continue
             key: bytes | None = routing_key(self.topic, 0, line.raw)
-            if key is not None and key.startswith(UNREAD_PREFIX):
+            if key is not None and key.startswith(UNREAD):
                 key = None
                 self.unkeyed += 1
             yield Item(key, line.raw, line, self._identity(key, line) if wait else None)

@@ -4,7 +4,7 @@ In: the bytes of a message and where it stands. Out: a key. Never: a verdict; it
 it cannot read goes under a key of its origin partition, for `decode` to judge.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,10 +12,13 @@ from mergeline.domain.decode import BYTES_MAX
 from mergeline.domain.requests import ID_MAX
 from mergeline.domain.vocabulary import Topic
 
+UNREAD: Final = b"unread:"
+"""What the key begins with where a message does not say whom it is about; no org id does."""
+
 
 def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
     """`orgId:customerId`, `orgId:card:number`, or `unread:topic:partition` where those cannot be read."""
-    unread = f"unread:{topic}:{partition}".encode()
+    unread = UNREAD + f"{topic}:{partition}".encode()
     if value is None or len(value) > BYTES_MAX:
         return unread
     try:
