@@ -126,7 +126,7 @@ class Decision:
     """What one request does, and what is said about it. A rejection changes nothing.
 
     `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer whose version
-    counts (`target_id`) is the latter where there is one. Lists are sorted, cards by number, removals first.
+    counts (`version_of`) is the latter where there is one. Lists are sorted, cards by number, removals first.
     """
 
     status: Status

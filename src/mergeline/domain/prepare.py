@@ -20,7 +20,7 @@ NO_SCOPE: Final = Scope("", "")
 
 @dataclass(frozen=True, slots=True)
 class PreparedCard:
-    """A card with its series and label looked up; None where a removal leaves them out."""
+    """A card with its series and label looked up; the series is None where a removal names none."""
 
     path: str
     number: str

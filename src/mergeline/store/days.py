@@ -15,7 +15,7 @@ from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection
 
 DAYS_AHEAD: Final = 3
-"""Days made in advance; a worker makes them again several times a day."""
+"""Days made in advance; a worker looks every hour."""
 DAYS_AHEAD_MAX: Final = 60
 LOCK_WAIT_MS_MAX: Final = 2_000
 """Attaching a day locks out the batches for a moment; it does not queue up behind a long one, and stop the rest."""
