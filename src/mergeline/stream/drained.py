@@ -12,7 +12,7 @@ from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.clients import client_options, started
-from mergeline.stream.topics import admin, full_name
+from mergeline.stream.topics import admin, existing_partitions, full_name
 
 
 async def check_drained(settings: Settings) -> None:
@@ -24,9 +24,10 @@ async def check_drained(settings: Settings) -> None:
     topic = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
     async with admin(settings) as client:
         committed = await client.list_consumer_group_offsets(settings.group_id)
+        count = (await existing_partitions(client))[topic]
     async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
         # Nothing but the router writes there, and it needs no transactions: offsets count messages.
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        partitions = [TopicPartition(topic, number) for number in range(count)]  # a consumer knows none of its own
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
     read = {partition: max(offset.offset, starts.get(partition, 0)) for partition, offset in committed.items()}
