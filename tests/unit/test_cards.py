@@ -344,6 +344,13 @@ def test_the_cap_counts_through_a_batch(world: World) -> None:
     assert [each.status for each in said] == ["applied", "applied", "rejected"]
 
 
+def test_the_cap_counts_what_was_freed_in_the_batch(world: World) -> None:
+    cards(world, "A", "B", owner=1)
+    bodies = [{"add": issue("A", "DELETED")}, {"add": issue("C")}, {"remove": card("B")}]
+    messages = [world.message({"orgId": 7, "customerId": 1, "source": "INSTORE"} | body) for body in bodies]
+    assert [each.status for each in world.batch(messages)] == ["applied", "applied", "applied"]
+
+
 def test_one_card_is_issued_once_in_a_batch(world: World) -> None:
     bodies = [{"orgId": 7, "customerId": id_, "source": "INSTORE", "add": issue("C")} for id_ in (1, 2)]
     first, second = world.batch([world.message(body) for body in bodies])

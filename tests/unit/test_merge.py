@@ -332,6 +332,28 @@ def test_a_chain_of_merges_in_one_batch_ends_at_one_survivor(world: World) -> No
     assert set(world.entries) == {3}
 
 
+def test_a_chain_of_merges_in_one_batch_takes_earlier_victims_along(world: World) -> None:
+    world.customer(9, merged_into=1)
+    world.entry(3, "line", "y", "ECOMMERCE")
+    messages = asking(world, {"customerId": 1, "add": X}, {"customerId": 2, "add": named("line", "y")})
+    assert world.batch(messages)[1].merged["repointedCustomerIds"] == [1, 9]
+    assert world.survivors == {9: 3, 1: 3, 2: 3}
+
+
+def test_what_came_and_went_earlier_in_the_batch_is_known_to_the_merge(world: World) -> None:
+    world.entry(1, "line", "old")
+    world.card("OLD", "ACTIVE", 1)
+    world.card("NEW")
+    messages = asking(
+        world,
+        {"customerId": 1, "remove": [named("line", "old"), card("OLD")], "add": [named("line", "new"), issue("NEW")]},
+        {"customerId": 1, "add": X},
+    )
+    merged = world.batch(messages)[1].merged
+    assert [moved["value"] for moved in merged["movedIdentifiers"]] == ["new"]
+    assert [moved["cardNumber"] for moved in merged["movedCards"]] == ["NEW"]
+
+
 def test_two_customers_who_would_merge_into_each_other_are_one(world: World) -> None:
     world.entry(1, "line", "own", "ECOMMERCE")
     messages = asking(world, {"customerId": 1, "add": X}, {"customerId": 2, "add": named("line", "own")})
