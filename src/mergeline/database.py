@@ -5,8 +5,8 @@ password in a text, or a database that is not migrated taken for one that is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import asyncpg
@@ -23,6 +23,14 @@ from mergeline.store.pool import CONNECT_TIMEOUT_S
 from mergeline.store.statements import Connection
 
 DAYS_EVERY_S: Final = 3_600.0
+_TOLD_BY_SERVER = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+"""Their texts name users, databases and tables, and help more than their codes."""
 UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
 log = structlog.get_logger(__name__)
 
@@ -41,20 +49,41 @@ def options(settings: Settings) -> Options:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection to the migrated database, closed afterwards.
+    """A connection to the migrated database, closed afterwards; errors inside the block become a `SetupError` too.
 
     Raises:
-        SetupError: if it cannot be reached within one attempt, or is not migrated.
+        SetupError: if it cannot be reached within one attempt, is not migrated, or fails.
     """
+    url = settings.database_url.get_secret_value()
+    with database_errors(settings):
+        connection = await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": "mergeline"}
+        )
+        try:
+            await check_migrated(settings, connection)
+            yield connection
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def database_errors(settings: Settings) -> Iterator[None]:
+    """Errors of the database as one line that names the setting."""
+    place = f"PostgreSQL at {masked(settings.database_url.get_secret_value())}"
+    remedy = f"Correct that, or {variable('database_url')}."
     try:
-        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=CONNECT_TIMEOUT_S)
-    except UNREACHABLE as error:
-        raise unreachable(settings, error) from None
-    try:
-        await check_migrated(settings, connection)
-        yield connection
-    finally:
-        await connection.close()
+        yield
+    except _TOLD_BY_SERVER as error:
+        raise SetupError(f"{place} refuses: {error.args[0]}. {remedy}") from None
+    except asyncpg.PostgresError as error:
+        raise SetupError(f"{place} failed: {describe(error)}. Its log says more.") from None
+    except asyncpg.ClientConfigurationError as error:
+        raise SetupError(f"{variable('database_url')} cannot be used: {error}. Correct it.") from None
+    except (OSError, asyncpg.InterfaceError) as error:
+        reason = " ".join(str(error).split()) or "no answer"
+        raise SetupError(
+            f"{place} cannot be reached: {reason}. Start it, or correct {variable('database_url')}."
+        ) from None
 
 
 async def open_store(settings: Settings) -> Store:
@@ -76,10 +105,7 @@ async def check_migrated(settings: Settings, connection: Connection) -> None:
     Raises:
         SetupError: naming what is pending.
     """
-    try:
-        names = await pending(connection)
-    except UNREACHABLE as error:
-        raise unreachable(settings, error) from None
+    names = await pending(connection)
     if names:
         raise SetupError(
             f"The database at {masked(settings.database_url.get_secret_value())} is not migrated "
@@ -114,13 +140,3 @@ async def make_days(connection: Connection) -> None:
         await ensure_ledger_days(connection, DAYS_AHEAD)
     except asyncpg.PostgresError as error:
         log.warning("ledger.days_not_made", error=describe(error))
-
-
-def unreachable(settings: Settings, error: BaseException) -> SetupError:
-    """One line for whoever finds that the database does not let us in."""
-    reason = describe(error) if isinstance(error, asyncpg.PostgresError) else str(error) or type(error).__name__
-    address = masked(settings.database_url.get_secret_value())
-    return SetupError(
-        f"PostgreSQL at {address} cannot be reached: {' '.join(reason.split())}. "
-        f"Start it, or correct {variable('database_url')}."
-    )

@@ -265,10 +265,11 @@ def _contradictions(settings: Settings) -> list[str]:
             found.append(f"{protocol} but {variable(name)} is not set. Set it, or its {FILE_SUFFIX} form.")
         if not sasl and getattr(settings, name) is not None:
             found.append(f"{protocol} but {variable(name)} is set. Set the protocol to SASL_SSL, or leave it out.")
-    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
-        file: Path | None = getattr(settings, name)
-        if not tls and file is not None:
-            found.append(f"{protocol} but {variable(name)} is set. Set the protocol to SSL, or leave it out.")
+    found += [
+        f"{protocol} but {variable(name)} is set. Set the protocol to SSL, or leave it out."
+        for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "kafka_ssl_password")
+        if not tls and getattr(settings, name) is not None
+    ]
     if settings.kafka_ssl_keyfile is not None and settings.kafka_ssl_certfile is None:
         found.append(f"{variable('kafka_ssl_keyfile')} is set but {variable('kafka_ssl_certfile')} is not. Set both.")
     publish, request = settings.publish_timeout_ms, settings.kafka_request_timeout_ms

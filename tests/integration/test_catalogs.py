@@ -1,6 +1,7 @@
 """Catalogs: all or none, a new version only where something differs, refused where data would be orphaned."""
 
 import asyncio
+import json
 
 import asyncpg
 import pytest
@@ -91,3 +92,11 @@ async def test_two_at_once_make_two_versions(sql, shared_database_url):
     )
     assert sorted(one.version for (one,) in applied) == [2, 3, 4, 5]
     await asyncio.gather(*(one.close() for one in connections))
+
+
+async def test_a_stored_catalog_that_is_not_valid_any_more_is_replaced_by_its_file(sql):
+    stored = {"orgId": 8, "defaultRegion": "gone", "sources": {"A": "single"}, "series": [{"id": 1, "old": True}]}
+    await sql.execute("insert into catalog (org_id, version, document) values (8, 1, $1)", json.dumps(stored))
+    again = Catalog.model_validate({"orgId": 8, "sources": {"A": "single"}, "series": [{"id": 1}]})
+    assert await apply_catalogs(sql, [again]) == [Applied(8, 2, changed=True)]
+    assert (await newest_catalog(sql, 8)).catalog == again

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from mergeline.cli.catalog_files import as_yaml, read_catalogs
-from mergeline.cli.database import database
 from mergeline.cli.group import json_option, org_id_type, with_settings
 from mergeline.cli.output import note, print_json
+from mergeline.database import connected
 from mergeline.domain.catalog import Catalog
 from mergeline.settings import Settings
 from mergeline.store.catalog_cache import Versioned
@@ -58,7 +58,7 @@ def apply(settings: Settings, files: tuple[Path, ...], *, dry_run: bool, as_json
 
 
 async def _apply(settings: Settings, catalogs: list[Catalog]) -> list[Applied]:
-    async with database(settings) as connection:
+    async with connected(settings) as connection:
         try:
             return await apply_catalogs(connection, catalogs)
         except CatalogRefused as refused:
@@ -90,5 +90,5 @@ def show(settings: Settings, org: int, *, as_json: bool) -> None:
 
 
 async def _newest(settings: Settings, org_id: int) -> Versioned | None:
-    async with database(settings) as connection:
+    async with connected(settings) as connection:
         return await newest_catalog(connection, org_id)

@@ -23,13 +23,13 @@ from rich.text import Text
 
 from mergeline import logs
 from mergeline.cli import demo_told as told
-from mergeline.cli.database import database
 from mergeline.cli.demo_scene import Scene
 from mergeline.cli.demo_story import FIRST_ORG_ID, MEI, Step, catalog, chapters
 from mergeline.cli.kafka import Placed, Reader, Sender, reading, sending
 from mergeline.cli.output import console, lay_out, table
 from mergeline.cli.verifying import find, picture
 from mergeline.cli.watching import TOPICS
+from mergeline.database import connected
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.routing import routing_key
@@ -118,7 +118,7 @@ class _Telling:
 
     async def _apply_catalog(self) -> int:
         """Give the brand its catalog, under an org that the database does not know yet."""
-        async with database(self.settings) as connection:
+        async with connected(self.settings) as connection:
             for org_id in range(FIRST_ORG_ID, FIRST_ORG_ID + ORGS_MAX):
                 if await newest_catalog(connection, org_id) is None:
                     await apply_catalogs(connection, [Catalog.model_validate(catalog(org_id))])
@@ -184,7 +184,7 @@ class _Telling:
         merged = told.data_of(records, Topic.CUSTOMER_MERGED, self.prefix)
         changed = told.data_of(records, Topic.IDENTIFIERS_CHANGED, self.prefix)
         added = [item | {name: changed[name] for name in ("source", "accountId")} for item in changed["added"]]
-        async with database(self.settings) as connection:
+        async with connected(self.settings) as connection:
             survivor = await show_customer(connection, org_id, merged["survivorId"])
         if survivor is None:
             raise NotAsToldError(f"customer {merged['survivorId']} is not stored")
@@ -197,7 +197,7 @@ class _Telling:
 
     async def _verify(self) -> None:
         self.out.print(Text("\nWhat must always hold (mergeline verify)\n", "bold underline"))
-        async with database(self.settings) as connection:
+        async with connected(self.settings) as connection:
             findings = await find(connection, OFFENDERS_SHOWN_MAX)
         lay_out(self.out, picture(findings))
         if not findings.holds:

@@ -8,9 +8,9 @@ import asyncio
 
 import click
 
-from mergeline.cli.database import database_errors
 from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, lay_out, print_json, table
+from mergeline.database import database_errors
 from mergeline.settings import Settings
 from mergeline.store import migrations
 from mergeline.stream import topics as topics_of

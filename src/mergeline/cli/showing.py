@@ -11,10 +11,10 @@ from typing import Any, get_args
 import click
 from rich.tree import Tree
 
-from mergeline.cli.database import database
 from mergeline.cli.group import id_type, json_option, ledger_org_type, org_id_type, text_type, with_settings
 from mergeline.cli.output import console, lay_out, note, print_json
 from mergeline.cli.shown import card_tree, customer_tree, identifier_tree, request_tree
+from mergeline.database import connected
 from mergeline.domain.requests import IdentifierType
 from mergeline.settings import Settings
 from mergeline.store import reading
@@ -102,7 +102,7 @@ def request(settings: Settings, org: int, request_id: str, *, as_json: bool) -> 
 
 def _find(settings: Settings, read: Callable[[Connection], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
     async def find() -> dict[str, Any] | None:
-        async with database(settings) as connection:
+        async with connected(settings) as connection:
             return await read(connection)
 
     return asyncio.run(find())

@@ -13,9 +13,9 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mergeline.cli.database import database
 from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, lay_out, print_json, table
+from mergeline.database import connected
 from mergeline.settings import Settings
 from mergeline.store.invariants import RULES, VERSIONS_RULE, Offence
 from mergeline.store.invariants import verify as offences_of
@@ -71,7 +71,7 @@ def verify(settings: Settings, shown_max: int, *, as_json: bool) -> None:
 
 
 async def _verify(settings: Settings, shown_max: int) -> Findings:
-    async with database(settings) as connection:
+    async with connected(settings) as connection:
         return await find(connection, shown_max)
 
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import orjson
 from pydantic import ValidationError
 
 from mergeline.domain.catalog import Catalog
@@ -72,3 +73,20 @@ def parse(document: str, org_id: int) -> Catalog:
     except ValidationError:
         text = f"The stored catalog of org {org_id} is not valid for this version. Apply its file again: "
         raise SetupError(text + "mergeline catalog apply FILE") from None
+
+
+def parse_references(document: str, org_id: int) -> Catalog:
+    """A stored document; where it is not valid any more, its sources, series and labels, which data may rest on.
+
+    Raises:
+        SetupError: if not even these are valid any more.
+    """
+    try:
+        return Catalog.model_validate_json(document)
+    except ValidationError:
+        stored = orjson.loads(document)
+        kept = {field: stored.get(field) for field in ("orgId", "sources", "statusLabels")}
+        kept["series"] = [{"id": series["id"]} for series in stored.get("series") or ()]
+        # So that a file that says no more than this still differs, and is stored.
+        kept["blockList"] = ["not valid any more"]
+        return parse(orjson.dumps(kept).decode(), org_id)

@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from mergeline.domain.catalog import Catalog, Reference, changed_references
-from mergeline.store.catalog_cache import NONE, Versioned, parse
+from mergeline.store.catalog_cache import NONE, Versioned, parse, parse_references
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.statements import Connection, Statements, columns_of
@@ -58,13 +58,15 @@ async def apply_catalogs(connection: Connection, catalogs: Sequence[Catalog]) ->
 
 async def newest_catalog(connection: Connection, org_id: int) -> Versioned | None:
     """The org's catalog as it is now, if it has one."""
-    newest = (await _newest(Statements(connection), [org_id]))[org_id]
-    return newest if newest.catalog is not None else None
+    for row in await Statements(connection).fetch("catalogs_newest", [org_id]):
+        return Versioned(row["version"], parse(row["document"], org_id))
+    return None
 
 
 async def _newest(db: Statements, org_ids: Sequence[int]) -> dict[int, Versioned]:
+    """What is stored, as far as it says what data may rest on: it is replaced also where it is not valid any more."""
     rows = await db.fetch("catalogs_newest", list(org_ids))
-    found = {row["org_id"]: Versioned(row["version"], parse(row["document"], row["org_id"])) for row in rows}
+    found = {row["org_id"]: Versioned(row["version"], parse_references(row["document"], row["org_id"])) for row in rows}
     return dict.fromkeys(org_ids, NONE) | found
 
 

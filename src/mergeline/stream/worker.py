@@ -96,6 +96,9 @@ class Worker:
                     await stop()
 
         class Boot(BootStrategy):
+            # Faust's own, which nothing needs and which would have to know our credentials.
+            enable_kafka_producer = False
+
             def server(self) -> Any:
                 return [Surroundings(loop=self.app.loop, beacon=self.app.beacon), *super().server()]
 
