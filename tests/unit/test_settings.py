@@ -5,7 +5,7 @@ import pytest
 from mergeline.errors import SetupError
 from mergeline.settings import MASK, Settings, masked, unknown_variables, variable
 
-SECRET = "hunter2-secret"  # noqa: S105
+SECRET = "hunter2-secret"
 
 
 def refusal(**given):
