@@ -12,7 +12,9 @@ otherwise wake, initialise, and be fenced by nobody.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
+import structlog
 from aiokafka import TopicPartition
 
 from mergeline.domain.batch import Answer
@@ -24,12 +26,16 @@ from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.ownership import claim, horizons
+from mergeline.store.progress import write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import Record, message_of
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
+
+KEEP_PROGRESS_S: Final = 2.0
+log = structlog.get_logger(__name__)
 
 
 class ApplyStage:
@@ -108,6 +114,18 @@ class ApplyStage:
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             await publisher.kill()
+            await self._keep_progress()
+
+    async def _keep_progress(self) -> None:
+        """Say how far the last batch got, which no batch after it will: the group's own offsets may expire by then.
+
+        As well as it goes: where the database does not answer, that batch may be published again in that one case.
+        """
+        try:
+            async with asyncio.timeout(KEEP_PROGRESS_S), self._store.statements() as db:
+                await write_progress(db, self._store.options.group_id, self._published)
+        except Exception as error:  # noqa: BLE001 (whatever it is, leaving goes on)
+            log.warning("progress.not_kept", error=describe(error))
 
     def _place(self, partition: TopicPartition) -> Place:
         return partition.topic.removeprefix(self._prefix), partition.partition
