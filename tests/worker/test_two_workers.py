@@ -60,6 +60,7 @@ async def test_an_idle_one_stops_at_once(module_world, worker, number):
 
 async def test_one_whose_database_hangs_stops_in_time_and_loses_nothing(module_world, worker):
     hanging = module_world.worker(MERGELINE_SHUTDOWN_TIMEOUT_MS="3000")
+    await module_world.until(lambda: owns(hanging), "it has partitions")
     async with held_ledger(module_world):
         await module_world.produce(UPDATES, [adding(1, "hangs")])
         await until_somebody_waits(module_world)

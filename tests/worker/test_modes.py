@@ -1,0 +1,51 @@
+"""The ways a worker can be told to work: at_least_once, and requests that their producers key."""
+
+import json
+from collections import defaultdict
+
+from tests.worker.harness import COMMANDS, OUTCOMES, UPDATES, adding
+from tests.worker.load import load, moves
+
+CUSTOMERS = range(1, 21)
+AT_LEAST_ONCE = {"MERGELINE_DELIVERY": "at_least_once"}
+KEYED = {"MERGELINE_REQUESTS_KEYED": "true"}
+
+
+async def test_with_at_least_once_a_killed_worker_may_repeat_itself_byte_for_byte(module_world):
+    worker = module_world.worker(**AT_LEAST_ONCE)
+    await module_world.register(CUSTOMERS)
+    async with load(module_world, "at-least-once", CUSTOMERS, exactly=False):
+        await moves(module_world)
+        worker.kill()
+        worker = module_world.worker(**AT_LEAST_ONCE)
+        await moves(module_world)
+    said = defaultdict(set)
+    for record in module_world.records[OUTCOMES]:
+        said[json.loads(record.value)["requestId"]].add((record.value, record.headers))
+    assert [name for name, variants in said.items() if len(variants) > 1] == []
+    assert worker.stop()[0] == 0
+
+
+async def test_requests_keyed_by_their_producers_need_no_hop_once_the_internal_topic_is_drained(module_world):
+    origin = [("mergeline-origin", f"{UPDATES}/0/{10**9}/{10**12}/0".encode())]
+    await module_world.produce(COMMANDS, [adding(1, "left-behind")], key=b"100737:1", headers=origin)
+    refused = module_world.worker(**KEYED, MERGELINE_START_TIMEOUT_MS="100")
+    await module_world.until(lambda: not refused.running, "it refuses to start")
+    assert refused.process.returncode == 2
+    assert f"{COMMANDS} still holds 1 messages" in refused.text
+    assert "Traceback" not in refused.text
+
+    drains = module_world.worker()
+    await module_world.answered(["left-behind"])
+    await module_world.drained()
+    assert drains.stop()[0] == 0
+
+    hops = sum((await module_world.ends(COMMANDS)).values())
+    worker = module_world.worker(**KEYED)
+    async with load(module_world, "keyed", CUSTOMERS):
+        await moves(module_world)
+        worker.kill()
+        worker = module_world.worker(**KEYED)
+        await moves(module_world)
+    assert sum((await module_world.ends(COMMANDS)).values()) == hops
+    await module_world.command("verify")

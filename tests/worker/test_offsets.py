@@ -1,0 +1,79 @@
+"""Offsets that expired and topics that were cut or made anew: nothing is published again, and nothing is skipped."""
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.protocol.admin import DeleteGroupsRequest
+from tests.worker.harness import CARDS, COMMANDS, adding
+
+
+@pytest.fixture(scope="module")
+async def customers(module_world):
+    """Ten customers, registered by a worker that has ended."""
+    worker = module_world.worker()
+    await module_world.register(range(1, 11))
+    await module_world.drained()
+    assert (await asyncio.to_thread(worker.stop))[0] == 0
+    return range(1, 11)
+
+
+async def ends_with_a_line(world, worker, words):
+    await world.until(lambda: not worker.running, "the worker ends itself")
+    assert worker.process.returncode == 2, worker.log_tail()
+    (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    assert said.startswith("mergeline: ")
+    assert [word for word in words if word not in said] == []
+
+
+async def test_a_group_whose_offsets_expired_publishes_nothing_again(module_world, customers):
+    worker = module_world.worker()
+    await module_world.outcomes_of([adding(customer, f"first-{customer}") for customer in customers])
+    await module_world.drained()
+    assert (await asyncio.to_thread(worker.stop))[0] == 0
+    before = module_world.counts()
+
+    async with module_world.admin() as admin:
+        coordinator = await admin.find_coordinator(module_world.group)
+        response = await admin._send_request_to_node(coordinator, DeleteGroupsRequest([module_world.group]))
+    assert response.results == [(module_world.group, 0)]
+    assert await module_world.committed() == {}
+
+    worker = module_world.worker()
+    await module_world.outcomes_of([adding(customer, f"second-{customer}") for customer in customers])
+    await module_world.drained()
+    assert (await asyncio.to_thread(worker.stop))[0] == 0
+    grown = {topic: count - before[topic] for topic, count in module_world.counts().items() if count != before[topic]}
+    assert grown == {"update-outcomes": len(customers), "identifiers-changed": len(customers)}
+
+
+async def test_records_that_expired_before_they_were_read_stop_the_worker_and_every_later_one(module_world, customers):
+    cards = [{"orgId": 100737, "seriesId": 163, "cardNumber": f"C{number}"} for number in range(2)]
+    worker = module_world.worker()
+    await module_world.produce(CARDS, cards[:1], partition=0)
+    await module_world.drained()
+    worker.pause()
+    await asyncio.sleep(0.3)  # a fetch that waits at the broker has ended
+    await module_world.produce(CARDS, cards[1:], partition=0)
+    async with module_world.admin() as admin:
+        await admin.delete_records({TopicPartition(module_world.prefix + CARDS, 0): RecordsToDelete(2)})
+    worker.wake()
+    await ends_with_a_line(module_world, worker, [CARDS, "went from its log", "Start the worker again"])
+    await ends_with_a_line(module_world, module_world.worker(), [CARDS, "expired before they were read", "retention"])
+
+
+async def test_an_internal_topic_that_is_made_anew_stops_the_worker(world):
+    """Its offsets go with it, but the database knows how far it was answered."""
+    worker = world.worker()
+    await world.register([1])
+    await world.outcomes_of([adding(1, f"old-{number}") for number in range(20)])
+    await world.drained()
+    assert (await asyncio.to_thread(worker.stop))[0] == 0
+    topic = world.prefix + COMMANDS
+    async with world.admin() as admin:
+        await admin.delete_topics([topic])
+        while topic in await admin.list_topics():
+            await asyncio.sleep(0.1)
+    await world.command("topics", "create", "--partitions", "3", "--replication-factor", "1")
+    await ends_with_a_line(world, world.worker(), [COMMANDS, "made anew", "MERGELINE_TOPIC_PREFIX"])
