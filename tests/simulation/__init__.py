@@ -1,4 +1,10 @@
-"""A second reading of the contract, and what holds the real store to it.
+"""mergeline held to a second reading of its contract: a reference model, and everything that is compared with it.
 
-``reference*.py`` is the reference model: plain dictionaries, without a line of ``mergeline.domain``.
+| file | what it is |
+| --- | --- |
+| `reference*` | the reference model: plain dictionaries, without a line of `mergeline.domain` |
+| `workload` | catalogs and requests from pools so small that they meet all the time |
+| `machine`, `compare` | a state machine that drives model and mergeline, and what is the same of what they say |
+| `pure_system`, `store_system` | mergeline as the machine drives it: the planner alone, the store on PostgreSQL |
+| `sizes`, `kinds` | how much is tried; what must have been seen |
 """

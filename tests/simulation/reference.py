@@ -19,10 +19,14 @@ __all__ = ["CARDS", "CUSTOMERS", "UPDATES", "Answer", "Reference"]
 
 @dataclass
 class Answer:
-    """What one message gets. ``kind``: decided, duplicate, reused, or dropped (the same message came again)."""
+    """What one message gets.
+
+    ``kind``: decided, duplicate, reused, dead_letter (``code`` says why), or dropped (the same message came again).
+    """
 
     kind: str
     outcome: dict | None = None
+    code: str | None = None
     events: list = field(default_factory=list)
 
 
@@ -30,7 +34,7 @@ class Reference:
     """The whole of mergeline, one message at a time."""
 
     def __init__(self, merge_max_entries=5000):
-        self.state, self.catalogs, self.ledger = State(), {}, {}
+        self.state, self.catalogs, self.ledger, self.dead_letters = State(), {}, {}, set()
         self.merge_max_entries = merge_max_entries
 
     def apply_catalog(self, document):
@@ -55,7 +59,11 @@ class Reference:
         )
 
     def take(self, topic, message, origin, now):
-        """Answer the bytes of one well-formed request; ``origin`` is (partition, offset) in its topic."""
+        """Answer the bytes of one message; ``origin`` is (partition, offset) in its topic."""
+        if code := dead_letter_code(message):
+            kind = "dropped" if (topic, origin) in self.dead_letters else "dead_letter"
+            self.dead_letters.add((topic, origin))
+            return Answer(kind, code=code)
         body = json.loads(message)
         request_id = body.get("requestId") or f"{topic}-{origin[0]}-{origin[1]}"
         request = Request(self, topic, body, request_id, now)
@@ -70,4 +78,13 @@ class Reference:
         outcome = request.decide()
         row = {"body": sha256(message).hexdigest(), "outcome": outcome, "origins": [(topic, origin)]}
         self.ledger[body["orgId"], request_id] = row
-        return Answer("decided", outcome, request.events)
+        return Answer("decided", outcome, events=request.events)
+
+
+def dead_letter_code(message):
+    """Of what can be wrong with a message, only what no schema can say (and torn JSON)."""
+    try:
+        body = json.loads(message)
+    except ValueError:
+        return "MALFORMED_JSON"
+    return "INVALID_REQUEST" if stage.contradicts_itself(body) else None

@@ -29,10 +29,12 @@ def change(request, root, removes, adds):
         errors += error
         if is_issued:
             issued[series["id"]] = path  # the last one by number stays
-    for series, path in issued.items():
-        if request.state.held(request.org, root, series) > limits(request.catalog).get(series, float("inf")):
-            errors.append(problem("CARD_LIMIT_REACHED", path, 3036))
+    over = [series for series, most in limits(request.catalog).items() if held(request, root, series) > most]
+    errors += [problem("CARD_LIMIT_REACHED", path, 3036) for series, path in issued.items() if series in over]
     fail_if_any(errors, request.was_root)
+    exceeded = [problem("CARD_LIMIT_EXCEEDED", "/add") for series in over if series in request.brought]
+    request.warnings += exceeded
+    request.merge_warnings += exceeded
 
 
 def remove(request, root, number, path, series, label):
@@ -105,6 +107,10 @@ def tell(request, topic, kind, root, number, data):
     row = request.state.cards[request.org, number]
     told = {"cardNumber": number, "seriesId": row["series"], "statusLabel": row["label"], "status": row["status"]}
     request.publish(topic, kind, root, {"customerId": root} | told | data)
+
+
+def held(request, customer, series):
+    return request.state.held(request.org, customer, series)
 
 
 def limits(catalog):

@@ -81,6 +81,19 @@ def is_card(item):
     return item["type"] in ("cardnumber", "cardNumber")
 
 
+def contradicts_itself(body):
+    """The same identifier in both lists, or a card twice in one list with another series or label, as written."""
+    named = {field: [as_written(item) for _, item in items(body, field)] for field in ("add", "remove")}
+    both = {key for key, _ in named["add"]} & {key for key, _ in named["remove"]}
+    return bool(both) or any(len(set(said)) > len({key for key, _ in said}) for said in named.values())
+
+
+def as_written(item):
+    """What it is compared by before any value is normalised, and what must be said of it in the same words."""
+    kind = "cardnumber" if is_card(item) else item["type"]
+    return (kind, item["value"].strip()), tuple(item.get(name) for name in ("seriesId", "seriesCode", "statusLabel"))
+
+
 def scope(body):
     return body["source"], body.get("accountId")
 

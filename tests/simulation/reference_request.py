@@ -1,6 +1,5 @@
 """One request on its way through the stages of the reference model: the rules for identifiers and merges."""
 
-from copy import deepcopy
 from uuid import NAMESPACE_URL, uuid5
 
 from tests.simulation import reference_cards as loyalty
@@ -17,11 +16,11 @@ class Request:
 
     def __init__(self, reference, topic, body, request_id, now):
         self.reference, self.topic, self.body, self.request_id = reference, topic, body, request_id
-        self.state, self.org = deepcopy(reference.state), body["orgId"]
+        self.state, self.org = reference.state.copy(), body["orgId"]
         self.catalog = reference.catalogs.get(self.org)
         self.now, self.occurred_at = now, instant(now)
         self.warnings, self.events = [], []
-        self.merged_into = None
+        self.merged_into, self.brought, self.merge_warnings = None, [], []
 
     # ---------------------------------------------------------------- the answer
 
@@ -124,7 +123,7 @@ class Request:
         """Rules 1 to 5; the customer that has them now, and what is new to it."""
         survivor = self.judge_holders(root, adds, path_of_all)
         if survivor is not None:
-            self.merge(root, survivor, adds, path_of_all)
+            self.merge(root, survivor, adds)
             root = survivor
         added = []
         for (kind, value), path in adds.items():
@@ -154,8 +153,8 @@ class Request:
             raise Rejected(taken, version_of)
         if not elsewhere:
             return None
-        moving = self.state.of_customer(self.org, root) + self.state.cards_of(self.org, root)
-        if len(moving) > self.reference.merge_max_entries:
+        moved = self.state.of_customer(self.org, root) + self.state.cards_of(self.org, root)
+        if max(len(moved), len(self.state.victims_of(self.org, root))) > self.reference.merge_max_entries:
             raise Rejected([problem("MERGE_TOO_LARGE", path_of_all, others=others)], version_of)
         return elsewhere.pop()
 
@@ -163,7 +162,7 @@ class Request:
         """The customer, unless this very request would have made it."""
         return customer if (self.org, customer) in self.reference.state.customers else None
 
-    def merge(self, victim, survivor, adds, path_of_all):
+    def merge(self, victim, survivor, adds):
         state, org = self.state, self.org
         matched = [
             identifier(add, *stage.scope(self.body)) | {"entries": [place(*one) for one in state.holders(org, *add)]}
@@ -172,26 +171,19 @@ class Request:
         ]
         moved, moved_cards = state.of_customer(org, victim), state.cards_of(org, victim)
         repointed = state.victims_of(org, victim)
-        limits = loyalty.limits(self.catalog)
-        held_before = {series: state.held(org, survivor, series) for series in limits}
+        self.brought = [series for series in loyalty.limits(self.catalog) if state.held(org, victim, series)]
         for entry in moved:
             state.entries[(org, *entry)] = survivor
         for number in moved_cards:
             state.cards[org, number]["owner"] = survivor
         for one in [victim, *repointed]:
             state.customers[org, one]["survivor"] = survivor
-        exceeded = [
-            problem("CARD_LIMIT_EXCEEDED", path_of_all)
-            for series, limit in limits.items()
-            if state.held(org, survivor, series) > max(limit, held_before[series])
-        ]
-        self.warnings += exceeded
         self.merged_into = survivor
         event = self.publish("customer-merged", "customer.merged", survivor, {
             "victimId": victim, "survivorId": survivor, "matched": matched,
             "movedIdentifiers": [identifier(entry[:2], *entry[2:]) for entry in moved],
             "movedCards": [{"cardNumber": n, "seriesId": state.cards[org, n]["series"]} for n in moved_cards],
-            "repointedCustomerIds": repointed, "warnings": exceeded,
+            "repointedCustomerIds": repointed, "warnings": self.merge_warnings,
         })  # fmt: skip
         state.merges[event["id"]] = {"org": org} | event["data"]
         for number, one in enumerate([victim, *repointed]):

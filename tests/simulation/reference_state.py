@@ -14,6 +14,11 @@ class State:
     cards: dict = field(default_factory=dict)  # (org, number) → {series, owner, label, status, issued, expires, …}
     merges: dict = field(default_factory=dict)  # ce_id of the merge event → its data
 
+    def copy(self):
+        rows = ({key: dict(row) for key, row in table.items()} for table in (self.customers, self.cards))
+        customers, cards = rows
+        return State(customers, dict(self.entries), cards, dict(self.merges))
+
     def root(self, org, customer):
         return self.customers[org, customer]["survivor"] or customer
 

@@ -1,0 +1,56 @@
+"""mergeline without its database: the planner on rows in memory, each batch decided on all of them and on the few
+that the real store would read.
+"""
+
+from tests.simulation.compare import card_row, moved, unordered
+from tests.simulation.machine import MERGE_MAX_ENTRIES
+from tests.simulation.reference_state import instant
+from tests.unit.world import World
+
+from mergeline.domain.batch import replay
+from mergeline.domain.catalog import Catalog
+from mergeline.domain.events import event_id, merge_data
+from mergeline.domain.limits import Limits
+from mergeline.domain.vocabulary import Topic
+
+
+class PureSystem:
+    """What `machine.Simulation` drives."""
+
+    def begin(self):
+        self.world, self.merges = World(limits=Limits(MERGE_MAX_ENTRIES)), {}
+        self.world.catalogs.clear()
+        return 0
+
+    def apply_catalog(self, document, *, expected):
+        if expected:  # what would be orphaned is a question to the database
+            self.world.catalogs[document["orgId"]] = Catalog.model_validate(document)
+        return expected
+
+    def apply(self, messages, by_place):
+        if by_place:
+            rows = {row.at: row for row in self.world.rows.ledger}
+            known = [(message, rows.get(message.at)) for message in messages]
+            return [replay(message, row, "mergeline.").outgoing if row else () for message, row in known]
+        said = self.world.batch(messages)
+        for answer in (one.answer for one in said):
+            if answer.merge is not None:
+                row = answer.row
+                data = merge_data(answer.merge) | {"occurredAt": instant(row.decided_at), "requestId": row.request_id}
+                self.merges[event_id(row.org_id, row.request_id, Topic.CUSTOMER_MERGED, 0)] = unordered(moved(data))
+        return [one.records for one in said]
+
+    def stored(self):
+        rows = self.world.rows
+        fields = ("series_id", "customer_id", "label", "status", "issued_at", "expires_at", "external_id")
+        return {
+            "customers": {key: (row.survivor_id, row.version) for key, row in rows.customers.items()},
+            "entries": {
+                (org, entry.type, entry.value, entry.source, entry.account or None): owner
+                for (org, entry), owner in rows.entries.items()
+            },
+            "cards": {
+                key: card_row({field: getattr(row, field) for field in fields}) for key, row in rows.cards.items()
+            },
+            "merges": dict(self.merges),
+        }

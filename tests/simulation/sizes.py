@@ -1,0 +1,30 @@
+"""How much the random tests do, and how one that failed is run again.
+
+`ci` is for every run; MERGELINE_HYPOTHESIS_PROFILE=release chooses the other. A failure prints the steps that lead to
+it, its seed (`--hypothesis-seed`) and a blob (`@reproduce_failure`); each of the three replays it.
+"""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+PROFILE = os.environ.get("MERGELINE_HYPOTHESIS_PROFILE", "ci")
+RUNS_AND_STEPS = {
+    "planner": {"ci": (60, 50), "release": (10_000, 100)},
+    "store": {"ci": (60, 50), "release": (10_000, 100)},
+}
+
+
+def simulated(what):
+    """Settings for one of the simulations."""
+    runs, steps = RUNS_AND_STEPS[what][PROFILE]
+    return settings(
+        max_examples=runs,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        report_multiple_bugs=False,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
