@@ -55,7 +55,7 @@ class ApplyStage:
         """Fence the last owners, then read where they got to.
 
         Raises:
-            PublishFailed: brokers or database are away, or a commit is unknown: not acquired; `release` before the next try.
+            PublishFailed: brokers or database are away, or a commit is unknown: not acquired, but to be released.
             SetupError: an operator must act.
         """
         places = {self._place(partition): partition for partition in partitions}
