@@ -48,12 +48,15 @@ async def test_exactly_once_when_a_worker_stops_at(module_world, steady, point, 
         assert stopping.is_stopped == (signal == "SIGSTOP"), stopping.log_tail()
         await world.until(lambda: took_all(steady) > before, "the other takes over")
         await moves(world)
+        before_waking = await world.committed()
         if signal == "SIGSTOP":
             heard = len(stopping.events())
             stopping.wake()
             await world.until(lambda: len(stopping.events()) > heard, "it finds out")
             await world.until(lambda: owns(stopping) and owns(steady), "it is a worker like any other again")
         await moves(world)
+        committed = await world.committed()
+        assert [place for place, offset in before_waking.items() if committed[place] < offset] == [], "never back"
         stopping.kill()
     assert steady.running
     firsts = [h for h in map(headers, world.records[OUTCOMES]) if "mergeline-duplicate" not in h]

@@ -41,11 +41,8 @@ async def test_requests_keyed_by_their_producers_need_no_hop_once_the_internal_t
     assert drains.stop()[0] == 0
 
     hops = sum((await module_world.ends(COMMANDS)).values())
-    worker = module_world.worker(**KEYED)
+    module_world.worker(**KEYED)
     async with load(module_world, "keyed", CUSTOMERS):
-        await moves(module_world)
-        worker.kill()
-        worker = module_world.worker(**KEYED)
         await moves(module_world)
     assert sum((await module_world.ends(COMMANDS)).values()) == hops
     await module_world.command("verify")

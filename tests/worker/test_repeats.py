@@ -2,7 +2,7 @@
 
 import json
 
-from tests.worker.harness import COMMANDS, OUTCOMES, UPDATES, adding, headers, update
+from tests.worker.harness import COMMANDS, ORG, OUTCOMES, UPDATES, adding, headers, update
 
 DUPLICATE = {"mergeline-duplicate": b"true"}
 
@@ -27,7 +27,7 @@ async def test_a_repeat_from_its_producer_gets_the_stored_outcome_again_once_for
     assert [marked(repeat) for repeat in repeats] == [DUPLICATE] * 2
     assert [repeat.value for repeat in repeats] == [first.value] * 2
     assert [headers(repeat)["ce_id"] == headers(first)["ce_id"] for repeat in repeats] == [True] * 2
-    changes = [v for v in served.values("identifiers-changed") if v["customerId"] == 21]
+    changes = [value for value in served.values("identifiers-changed") if value["requestId"] == "again"]
     assert len(changes) == 1, "no new effect"
 
 
@@ -71,7 +71,7 @@ async def test_requests_of_a_customer_are_applied_in_the_order_they_were_produce
     turns = [update(25, f"turn-{n}", "WECHAT", "a", **{("add", "remove")[n % 2]: item}) for n in range(60)]
     await served.produce(UPDATES, turns)
     await served.drained()
-    found = [v for v in served.values(OUTCOMES) if v["customerId"] == 25]
+    found = [v for v in served.values(OUTCOMES) if (v["orgId"], v["customerId"]) == (ORG, 25)]
     assert [value["requestId"] for value in found] == [request["requestId"] for request in turns]
     assert {value["status"] for value in found} == {"applied"}
     assert [value["customerVersion"] for value in found] == sorted(value["customerVersion"] for value in found)

@@ -175,7 +175,7 @@ async def test_exactly_once_when_two_take_the_same_partition_at_the_same_moment_
         await asyncio.sleep(dice.choice([0, 0, 0, 0.005, 0.02, 0.1]))
 
     contenders = [await contend(stumbles), await contend(stumbles)]
-    for turn in range(5):
+    for turn in range(3):
         log.append(f"turn.{seed}.{turn}.{number}" for number in range(10))
         await asyncio.sleep(dice.uniform(0, 0.3))
     await all_answered_once(log, contenders)

@@ -33,22 +33,6 @@ async def test_one_that_joins_and_one_that_leaves_under_load(module_world, worke
     worker[:] = [second]
 
 
-async def test_one_that_slept_longer_than_its_session_neither_publishes_nor_commits(module_world, worker):
-    zombie = worker[0]
-    async with load(module_world, "zombie", CUSTOMERS):
-        await moves(module_world)
-        zombie.pause()
-        heir = module_world.worker()
-        await module_world.until(lambda: owns(heir) == PARTITIONS, "the heir has all partitions")
-        await moves(module_world)
-        before = await module_world.committed()
-        zombie.wake()
-        await moves(module_world)
-        after = await module_world.committed()
-        assert [place for place in before if after[place] < before[place]] == []
-    worker[:] = [heir, zombie]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_idle_one_stops_at_once(module_world, worker, number):
     idle = worker.pop() if worker else module_world.worker()

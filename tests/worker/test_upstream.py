@@ -52,9 +52,6 @@ async def test_the_watchdog_leaves_an_idle_worker_alone_and_ends_one_whose_datab
         await send(world, producer, adding(1, name), partition)
         await end()
     await world.answered(["committed"])
-    await asyncio.sleep(7)
-    assert worker.running
-
     await producer.begin_transaction()  # one that stays open is nothing to read either
     await send(world, producer, adding(1, "open"), 2)
     await asyncio.sleep(7)
