@@ -6,5 +6,7 @@
 | `workload` | catalogs and requests from pools so small that they meet all the time |
 | `machine`, `compare` | a state machine that drives model and mergeline, and what is the same of what they say |
 | `pure_system`, `store_system` | mergeline as the machine drives it: the planner alone, the store on PostgreSQL |
+| `schedules` | every schedule of concurrent transactions, statement by statement; or random ones |
+| `rivals`, `theatre`, `serial` | pairs that meet, where they are played, and what some serial order would give |
 | `sizes`, `kinds` | how much is tried; what must have been seen |
 """

@@ -13,6 +13,7 @@ RUNS_AND_STEPS = {
     "planner": {"ci": (60, 50), "release": (10_000, 100)},
     "store": {"ci": (60, 50), "release": (10_000, 100)},
 }
+TRIPLES = {"ci": 200, "release": 5_000}[PROFILE]  # random schedules of three operations
 
 
 def simulated(what):

@@ -75,33 +75,31 @@ class StoreSystem:
         return [answer.outgoing for answer in await self._store.apply(messages, horizons=known)]
 
     def stored(self):
-        return self._run(self._stored())
+        return self._run(stored(self._connection, range(self._first_org, self._first_org + ORGS_A_RUN)))
 
     def offences(self):
         """What `mergeline verify` finds wrong with everything that was ever done here."""
-        return self._run(self._offences())
+        return self._run(offences(self._connection))
 
-    async def _offences(self):
-        return [found async for found in verify(self._connection) if isinstance(found, Offence)]
 
-    # ------------------------------------------------------------ looking
+async def offences(connection):
+    return [found async for found in verify(connection) if isinstance(found, Offence)]
 
-    async def _stored(self):
-        orgs = range(self._first_org, self._first_org + ORGS_A_RUN)
-        row = await self._connection.fetchrow(EVERYTHING, orgs)
-        customers, entries, cards, merges = (json.loads(rows or "[]") for rows in row)
-        assert all((one["survivor_id"] is None) == (one["merged_at"] is None) for one in customers)
-        return {
-            "customers": {
-                (one["org_id"], one["customer_id"]): (one["survivor_id"], one["version"]) for one in customers
-            },
-            "entries": {
-                (one["org_id"], one["type"], one["value"], one["source"], one["account"] or None): one["customer_id"]
-                for one in entries
-            },
-            "cards": {(one["org_id"], one["number"]): card_row(one) for one in cards},
-            "merges": {one["merge_id"]: unordered(moved(merge_row(one))) for one in merges},
-        }
+
+async def stored(connection, orgs):
+    """Everything that is stored of some orgs, as the model tells it."""
+    row = await connection.fetchrow(EVERYTHING, orgs)
+    customers, entries, cards, merges = (json.loads(rows or "[]") for rows in row)
+    assert all((one["survivor_id"] is None) == (one["merged_at"] is None) for one in customers)
+    return {
+        "customers": {(one["org_id"], one["customer_id"]): (one["survivor_id"], one["version"]) for one in customers},
+        "entries": {
+            (one["org_id"], one["type"], one["value"], one["source"], one["account"] or None): one["customer_id"]
+            for one in entries
+        },
+        "cards": {(one["org_id"], one["number"]): card_row(one) for one in cards},
+        "merges": {one["merge_id"]: unordered(moved(merge_row(one))) for one in merges},
+    }
 
 
 def merge_row(one):

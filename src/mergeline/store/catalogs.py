@@ -15,7 +15,7 @@ from mergeline.domain.catalog import Catalog, Reference, changed_references
 from mergeline.store.catalog_cache import NONE, Versioned, parse, parse_references
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.locks import catalog_lock, lock
-from mergeline.store.statements import Connection, Statements, columns_of
+from mergeline.store.statements import Connection, OnStatement, Statements, columns_of
 
 CATALOGS_MAX: Final = 1_000
 """Catalogs of one call: each is a lock."""
@@ -31,14 +31,16 @@ class Applied:
     changed: bool
 
 
-async def apply_catalogs(connection: Connection, catalogs: Sequence[Catalog]) -> list[Applied]:
+async def apply_catalogs(
+    connection: Connection, catalogs: Sequence[Catalog], on_statement: OnStatement | None = None
+) -> list[Applied]:
     """Store each catalog as a new version, if it differs from the last.
 
     Raises:
         CatalogRefused: if one of them drops what data rests on; it lists all of that. Nothing is stored then.
         BatchTooLarge: if they are more than `CATALOGS_MAX`.
     """
-    db = Statements(connection)
+    db = Statements(connection, on_statement)
     async with db.transaction():
         await db.fetch("lock_wait", f"{LOCK_WAIT_MS_MAX}ms")
         await lock(db, (catalog_lock(catalog.org_id) for catalog in catalogs), (), CATALOGS_MAX)
