@@ -17,6 +17,6 @@ COMMON = settings(
     verbosity=Verbosity.normal,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-settings.register_profile("ci", COMMON, max_examples=60)
+settings.register_profile("ci", COMMON, max_examples=120)
 settings.register_profile("release", COMMON, max_examples=20_000)
 settings.load_profile(os.environ.get("MERGELINE_HYPOTHESIS_PROFILE", "ci"))

@@ -47,9 +47,7 @@ def test_a_batch_is_its_messages_one_after_the_other(world: World, messages: lis
     assert runs[0] == runs[1] == runs[2]
 
 
-@given(
-    st.integers(1, 4).flatmap(lambda n: random.worlds(limits=Limits(merge_max_entries=n))), random.messages(max_size=14)
-)
+@given(st.integers(1, 4).flatmap(lambda n: random.worlds(Limits(merge_max_entries=n))), random.messages(max_size=14))
 def test_what_the_store_reads_is_enough(world: World, messages: list[Message]) -> None:
     """A state that holds what the footprint names decides like one that holds everything, limits and all.
 

@@ -1,65 +1,82 @@
 """Random worlds and messages: few customers, values and cards, so that they meet all the time.
 
-Choices are made of ready lists, in which what is usual stands more often: that is fast, and shrinks towards the
-front of each list.
+A world or a message is one draw of bytes, read as a number whose digits choose from ready lists, in which what is
+usual stands more often. That is many times faster than a draw for each choice, and shrinks towards the front of the
+lists.
 """
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from tests.property.model import Model, ModelCard
 from tests.unit.world import CATALOG, ORG, Rows, World
 
+from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Message
 from mergeline.domain.vocabulary import Topic
 
-CUSTOMERS = (1, 2, 3, 4, 5)
+_Item = TypeVar("_Item")
+
+CUSTOMERS = (1, 2, 3, 4)
 STRANGERS = (8, 9)
 SCOPES = (("INSTORE", None), ("ECOMMERCE", None), ("WECHAT", "a"), ("WECHAT", "b"))
 WRONG_SCOPES = (("INSTORE", "a"), ("WECHAT", None), ("NOWHERE", None))
-IDENTIFIERS = [("line", value) for value in "abcde"] + [("email", "a@b.example"), ("mobile", "447911123456")]
+IDENTIFIERS = [("line", value) for value in "abc"] + [("email", "a@b.example"), ("mobile", "447911123456")]
 SERIES = {"C1": 166, "C2": 166, "C3": 164, "C4": 163}
 """The cards that a world may have, and the series of each (the cap of 166 is 1)."""
 LABELS = ("ACTIVE", "Live", "ISSUED", "ACTIVE", "Frozen", "EXPIRED", "DELETED")
 OWNED = ("ACTIVE", "Live", "Handed out", "Frozen", "EXPIRED", "DELETED")
 FREE = ("NOT_ISSUED", "NOT_ISSUED", "NOT_ISSUED", "Back", "EXPIRED")
 
+
+class Choices:
+    """The digits of a number, each in the base of the list that it chooses from."""
+
+    def __init__(self, data: bytes) -> None:
+        self.rest = int.from_bytes(data, "big")
+
+    def of(self, items: Sequence[_Item]) -> _Item:
+        self.rest, index = divmod(self.rest, len(items))
+        return items[index]
+
+    def some(self, items: Sequence[_Item], numbers: Sequence[int]) -> list[_Item]:
+        return [self.of(items) for _ in range(self.of(numbers))]
+
+
 # ---------------------------------------------------------------- worlds
 
-LIVING = st.lists(st.sampled_from(CUSTOMERS), min_size=3, unique=True)
-SOMEBODY = st.integers(0, 3)
-"""A place among the living, modulo their number."""
-FATES = st.tuples(st.integers(0, 3), SOMEBODY, st.booleans())
-PLACES = st.sampled_from(
-    [(), (), ()] + [places for size in (1, 1, 1, 2) for places in itertools.combinations(SCOPES, size)]
-)
-STANDINGS = st.sampled_from([None, *FREE * 4, *((slot, label) for label in OWNED for slot in (0, 0, 0, 1))])
-POLICIES = st.sampled_from(["redirect", "redirect", "reject"])
+PLACES = [(), (), ()] + [places for size in (1, 1, 1, 2) for places in itertools.combinations(SCOPES[:3], size)]
+POLICIES = ["redirect"] * 7 + ["reject"]
 
 
-@st.composite
-def worlds(draw: st.DrawFn, **limits: object) -> World:
+def world_of(data: bytes, limits: Limits | None = None) -> World:
     """A world that could have come about: owners live, an identifier has one owner in all its scopes."""
-    world = World(policies={"mergedCustomer": draw(POLICIES)}, **limits)
-    living = draw(LIVING)
+    choose = Choices(data)
+    world = World(policies={"mergedCustomer": choose.of(POLICIES)}, limits=limits)
+    living = [customer_id for customer_id in CUSTOMERS if customer_id < 3 or choose.of((True, True, False))]
     for customer_id in CUSTOMERS:
-        version, slot, known = draw(FATES)
-        survivor = None if customer_id in living else living[slot % len(living)]
-        if known or survivor is None:
-            world.customer(customer_id, version=version, merged_into=survivor)
+        version = choose.of(range(4))
+        if customer_id in living:
+            world.customer(customer_id, version=version)
+        elif choose.of((True, True, True, False)):
+            world.customer(customer_id, version=version, merged_into=choose.of(living))
     for kind, value in IDENTIFIERS:
-        owner = living[draw(SOMEBODY) % len(living)]
-        for source, account in draw(PLACES):
+        owner = choose.of(living)
+        for source, account in choose.of(PLACES):
             world.entry(owner, kind, value, source, account or "")
     for number, series in SERIES.items():
-        standing = draw(STANDINGS)
-        if isinstance(standing, str):
-            world.card(number, standing, None, series)
-        elif standing is not None:
-            world.card(number, standing[1], living[standing[0] % len(living)], series)
+        owner = choose.of([None, None, *living])
+        if choose.of((True, True, True, False)):
+            world.card(number, choose.of(FREE if owner is None else OWNED), owner, series)
     return world
+
+
+def worlds(limits: Limits | None = None) -> st.SearchStrategy[World]:
+    return st.binary(min_size=24, max_size=24).map(lambda data: world_of(data, limits))
 
 
 def model_of(world: World) -> Model:
@@ -96,8 +113,9 @@ def place(source: str, account: str | None) -> dict:
     return {"source": source} | ({"accountId": account} if account is not None else {})
 
 
-PLACE_FIELDS = [place(*scope) for scope in SCOPES * 16 + WRONG_SCOPES]
-NAMED = [{"type": kind, "value": value} for kind, value in IDENTIFIERS * 12]
+CUSTOMER_IDS = (*CUSTOMERS * 6, 1, 1, *STRANGERS)
+PLACE_FIELDS = [place(*scope) for scope in SCOPES[:3] * 20 + SCOPES + WRONG_SCOPES]
+NAMED = [{"type": kind, "value": value} for kind, value in IDENTIFIERS * 20]
 NAMED += [{"type": "email", "value": value} for value in ("A@B.example", " a@b.example", "nobody", "Test@test.com")]
 NAMED += [{"type": "mobile", "value": "+44 7911 123456"}, {"type": "line", "value": "null"}]
 CARDS_TO_ADD = [
@@ -108,103 +126,94 @@ CARDS_TO_ADD = [
 CARDS_TO_ADD += [card("C1", seriesId=series, statusLabel="ACTIVE") for series in (163, 164, 165, 999)]
 CARDS_TO_ADD += [card("C2", seriesId=166, statusLabel=label) for label in ("NOT_ISSUED", "Gone")]
 CARDS_TO_ADD += [card("NONE", seriesId=163, statusLabel="ACTIVE")]
-CARDS_TO_REMOVE = [card(number, **fields) for number in SERIES for fields in ({}, {}, {"statusLabel": "Back"})]
+CARDS_TO_REMOVE = [card(number, **fields) for number in SERIES for fields in ({}, {}, {}, {"statusLabel": "Back"})]
 CARDS_TO_REMOVE += [card("C1", **fields) for fields in ({"seriesId": 166}, {"seriesId": 164}, {"seriesId": 999})]
 CARDS_TO_REMOVE += [card("NONE"), card("C2", statusLabel="Live"), card("C2", statusLabel="Gone")]
-
-
-def weighted(**times: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
-    """One of the strategies, each as often as its number says (`one_of` counts equal ones once)."""
-    return st.sampled_from([name for name, (number, _) in times.items() for _ in range(number)]).flatmap(
-        lambda name: times[name][1]
-    )
-
-
 # Two items at most as a rule: with more of them, nearly every request would name several owners.
-ADDS = weighted(
-    identifiers=(5, st.lists(st.sampled_from(NAMED), min_size=1, max_size=2)),
-    cards=(2, st.lists(st.sampled_from(CARDS_TO_ADD), min_size=1, max_size=2)),
-    anything=(1, st.lists(st.sampled_from(NAMED + CARDS_TO_ADD), max_size=5)),
-)
-REMOVES = weighted(
-    nothing=(3, st.just([])),
-    identifiers=(2, st.lists(st.sampled_from(NAMED), min_size=1, max_size=3)),
-    cards=(1, st.lists(st.sampled_from(CARDS_TO_REMOVE), min_size=1, max_size=2)),
-    anything=(1, st.lists(st.sampled_from(NAMED + CARDS_TO_REMOVE), max_size=4)),
-)
-CUSTOMER_IDS = st.sampled_from((*CUSTOMERS * 4, 1, 1, 1, 1, 2, 2, *STRANGERS))
-SCOPE_FIELDS = st.sampled_from(PLACE_FIELDS)
+ADDS = [(NAMED, (1, 1, 2))] * 5 + [(CARDS_TO_ADD, (1, 2))] * 2 + [(NAMED + CARDS_TO_ADD, (3, 4))]
+REMOVES = [(NAMED, (0,))] * 4 + [(NAMED, (1, 2, 3))] * 3 + [(CARDS_TO_REMOVE, (1, 2))] * 2
+REMOVES += [(NAMED + CARDS_TO_REMOVE, (3, 4))]
+SERIES_FIELDS = ({"seriesId": 163}, {"seriesId": 163}, {"seriesCode": "MADE"}, {"seriesId": 165}, {"seriesId": 999})
+LABEL_FIELDS = ({}, {}, {}, *({"statusLabel": label} for label in ("Back", "Live", "EXPIRED", "Gone")))
+TOPICS = [Topic.IDENTIFIER_UPDATES] * 8 + [Topic.CUSTOMER_REGISTRATIONS, Topic.CARD_REGISTRATIONS]
 
 
-def name_of(item: dict) -> tuple[str, str]:
-    return (item["type"], item["value"].strip())
-
-
-def well_formed(customer_id: int, scope: dict, adds: list[dict], removes: list[dict]) -> dict:
-    """An update with these items, less those that stand in the other list too, and cards that are named twice."""
+def update_of(choose: Choices) -> dict:
+    """An update; nothing stands in both lists as written, and no card twice in one with other fields."""
+    adds, removes = choose.some(*choose.of(ADDS)), choose.some(*choose.of(REMOVES))
+    if removes and choose.of((True, False)):
+        adds = []
     added = {name_of(item): item for item in adds}
     removed = {name_of(item): item for item in removes if name_of(item) not in added}
     lists = {
         "add": [item for item in adds if item == added[name_of(item)]],
         "remove": [item for item in removes if item == removed.get(name_of(item))],
     }
-    lists = {field: items for field, items in lists.items() if items} or {"add": [NAMED[0]]}
-    return {"orgId": ORG, "customerId": customer_id} | scope | lists
+    lists = {field: items for field, items in lists.items() if items}
+    return {"orgId": ORG, "customerId": choose.of(CUSTOMER_IDS)} | choose.of(PLACE_FIELDS) | lists
 
 
-UPDATES = st.builds(well_formed, CUSTOMER_IDS, SCOPE_FIELDS, ADDS, REMOVES)
-CUSTOMER_REGISTRATIONS = st.builds(
-    lambda customer_id, scope, items: (
-        {"orgId": ORG, "customerId": customer_id} | scope | ({"identifiers": items} if items else {})
-    ),
-    st.sampled_from(STRANGERS * 4 + CUSTOMERS),
-    SCOPE_FIELDS,
-    st.lists(st.sampled_from(NAMED), max_size=3),
-)
-CARD_REGISTRATIONS = st.builds(
-    lambda number, series, label: {"orgId": ORG, "cardNumber": number} | series | label,
-    st.sampled_from([*SERIES, "NEW"]),
-    st.sampled_from([{"seriesId": 163}, {"seriesCode": "MADE"}, {"seriesId": 165}, {"seriesId": 999}]),
-    st.sampled_from([{}, {}, *({"statusLabel": label} for label in ("Back", "Live", "EXPIRED", "Gone"))]),
-)
-REQUESTS = weighted(
-    updates=(6, st.tuples(st.just(Topic.IDENTIFIER_UPDATES), UPDATES)),
-    customers=(1, st.tuples(st.just(Topic.CUSTOMER_REGISTRATIONS), CUSTOMER_REGISTRATIONS)),
-    cards=(1, st.tuples(st.just(Topic.CARD_REGISTRATIONS), CARD_REGISTRATIONS)),
-)
+def name_of(item: dict) -> tuple[str, str]:
+    return (item["type"], item["value"].strip())
+
+
+def registration_of(choose: Choices) -> dict:
+    customer_id = choose.of(STRANGERS * 4 + CUSTOMERS)
+    body = {"orgId": ORG, "customerId": customer_id} | choose.of(PLACE_FIELDS)
+    items = choose.some(NAMED, (0, 1, 1, 2, 3))
+    return body | ({"identifiers": items} if items else {})
+
+
+def card_registration_of(choose: Choices) -> dict:
+    number = choose.of([*SERIES, "NEW"])
+    return {"orgId": ORG, "cardNumber": number} | choose.of(SERIES_FIELDS) | choose.of(LABEL_FIELDS)
+
+
+def request_of(choose: Choices) -> tuple[Topic, dict]:
+    topic = choose.of(TOPICS)
+    body = {
+        Topic.IDENTIFIER_UPDATES: update_of,
+        Topic.CUSTOMER_REGISTRATIONS: registration_of,
+        Topic.CARD_REGISTRATIONS: card_registration_of,
+    }[topic](choose)
+    return topic, body
+
+
+BYTES = st.binary(min_size=14, max_size=14)
+REQUESTS = BYTES.map(lambda data: request_of(Choices(data)))
+UPDATES = BYTES.map(lambda data: update_of(Choices(data)))
 
 # ---------------------------------------------------------------- messages
 
-KINDS = st.sampled_from(["new"] * 12 + ["under one id"] * 2 + ["replay", "router", "producer", "garbage"])
+KINDS = ["new"] * 16 + ["under one id"] * 2 + ["replay", "router", "producer", "garbage"]
 GARBAGE = (b"[", b'{"orgId": 7}', None)
-ACTIONS = st.tuples(KINDS, REQUESTS, st.integers(0, 11))
 
 
-def log_of(actions: list[tuple[str, tuple[Topic, dict], int]]) -> list[Message]:
+def log_of(draws: list[bytes]) -> list[Message]:
     """Messages as a log holds them: requests, some under one id, garbage, and repeats of every kind."""
     world, sent = World(), []
     offsets = itertools.count(1_000)
-    for kind, (topic, body), number in actions:
+    for data in draws:
+        choose = Choices(data)
+        kind = choose.of(KINDS)
         if kind == "garbage":
-            sent.append(world.message(GARBAGE[number % len(GARBAGE)]))
-        elif kind == "under one id":
-            sent.append(world.message(body | {"requestId": "r"}, topic))
-        elif kind == "new" or not sent:
-            sent.append(world.message(body, topic))
-        elif kind == "replay":
-            sent.append(sent[number % len(sent)])
+            sent.append(world.message(choose.of(GARBAGE)))
+        elif kind.startswith(("new", "under")) or not sent:
+            topic, body = request_of(choose)
+            sent.append(world.message(body if kind == "new" else body | {"requestId": "r"}, topic))
         else:
-            earlier = sent[number % len(sent)]
+            earlier = choose.of(sent)
             elsewhere = earlier.at._replace(offset=next(offsets))
             origin = earlier.origin if kind == "router" else earlier.origin._replace(offset=elsewhere.offset)
-            sent.append(replace(earlier, at=elsewhere, origin=origin))
+            again = {"replay": earlier, "router": replace(earlier, at=elsewhere)}
+            sent.append(again.get(kind, replace(earlier, at=elsewhere, origin=origin)))
     return sent
 
 
 def messages(max_size: int = 8) -> st.SearchStrategy[list[Message]]:
-    """Short lists are the usual choice of `lists`; half of these are long."""
-    sizes = st.sampled_from([1, max_size // 2])
-    return sizes.flatmap(lambda size: st.lists(ACTIONS, min_size=size, max_size=max_size)).map(log_of)
+    """Short lists are the usual choice of `lists`; most of these are long."""
+    sizes = st.sampled_from([1, max_size // 2, max_size])
+    return sizes.flatmap(lambda size: st.lists(BYTES, min_size=size, max_size=max_size)).map(log_of)
 
 
 def cut(items: list[Message], places: set[int]) -> list[list[Message]]:
