@@ -74,9 +74,9 @@ def test_mobile(value: str, region: str | None, stored: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in ("email", "mobile")])
-@pytest.mark.parametrize("value", ["TS11", "ts11", "+86 138", "Jane@Example.com", "Ünï ©ode", "0"])
-def test_other_types_are_kept_as_they_are(kind: str, value: str) -> None:
-    assert normalise(kind, value, "CN") == value
+def test_other_types_are_kept_as_they_are(kind: str) -> None:
+    for value in ("TS11", "ts11", "+86 138", "Jane@Example.com", "Ünï ©ode", "0"):
+        assert normalise(kind, value, "CN") == value
 
 
 @pytest.mark.parametrize(("code", "known"), [("CN", True), ("US", True), ("cn", False), ("ZZ", False), ("", False)])
