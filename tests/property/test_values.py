@@ -1,5 +1,7 @@
 """Normalising: once is enough, and case and spacing make no other value."""
 
+import itertools
+
 import phonenumbers
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -49,6 +51,31 @@ def test_a_mobile_is_one_value_however_it_is_written(region: str, separator: str
     assert normalise("mobile", digits, None) == digits
     assert normalise("mobile", spaced, region) == digits
     assert normalise("mobile", national, region) == digits
+
+
+def by_library(value: str, region: str | None) -> str | None:
+    for text, read_in in [(value, region)] * (region is not None) + [(f"+{value}", None)]:
+        try:
+            number = phonenumbers.parse(text, read_in)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
+    return None
+
+
+NUMBERS = st.sampled_from(["+44 7911 123456", "7911123456", "13800138000", "1 650 253 0000", "5511987654321", "", "12"])
+SPACING = st.text(st.sampled_from(" \u00a0\u3000-.,;/~()+xX#1"), max_size=12)
+
+
+@given(
+    st.lists(st.tuples(SPACING, NUMBERS, SPACING), min_size=1, max_size=2), st.sampled_from([None, "GB", "US", "CN"])
+)
+@example([("", "+44  7911 \u00a0123456", "  ext.  7")], None)
+@example([("", "7911123456", ",,7")], "GB")
+def test_runs_of_spaces_say_nothing(parts: list[tuple[str, str, str]], region: str | None) -> None:
+    value = "".join(itertools.chain.from_iterable(parts)).strip()
+    assert normalise("mobile", value, region) == by_library(value, region)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=30), st.one_of(st.none(), REGIONS))

@@ -66,7 +66,12 @@ def _by_library(value: str) -> str | None:
         return None
 
 
+_SPACES: Final = re.compile("[ \u00a0]{2,}")
+"""libphonenumber reads many spaces like one, but its patterns take cubic time for a long run of them."""
+
+
 def _mobile(value: str, default_region: str | None) -> str | None:
+    value = _SPACES.sub(" ", value)
     readings = ((value, default_region), (f"+{value}", None)) if default_region else ((f"+{value}", None),)
     for text, region in readings:
         try:
