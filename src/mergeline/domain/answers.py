@@ -64,7 +64,8 @@ def problem(
     return Problem(code, message, path, upstream_code(code, identifier_type), customer_ids)
 
 
-class Customer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Customer:
     """A registered customer; `survivor_id` is None while it lives."""
 
     org_id: int
@@ -90,7 +91,8 @@ class Card:
     expires_at: datetime | None = None
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Match:
     """An added identifier and the entries of the survivor that it met."""
 
     added: Entry
@@ -110,7 +112,8 @@ class Merge:
     warnings: tuple[Problem, ...] = ()
 
 
-class CardChange(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CardChange:
     """What happens to one card; `before` is None for a card made on the spot."""
 
     kind: Literal["issued", "removed", "status_changed"]
@@ -118,7 +121,8 @@ class CardChange(NamedTuple):
     after: Card
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decision:
     """What one request does, and what is said about it. A rejection changes nothing.
 
     `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer whose version

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
 
 from mergeline.domain import events
 from mergeline.domain.answers import Decision, Merge
@@ -31,7 +30,8 @@ class Refused:
     request_id: str
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What to publish for a message, and what to store (None where the ledger has it already)."""
 
     message: Message

@@ -3,13 +3,14 @@
 In: nothing. Out: values that `prepare` takes. Never: anything but the three commands and their parts.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from mergeline.domain.messages import Message
 
 
-class NamedIdentifier(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NamedIdentifier:
     """An identifier as written (trimmed), with the JSON pointer of the item as sent."""
 
     path: str
@@ -17,7 +18,8 @@ class NamedIdentifier(NamedTuple):
     value: str
 
 
-class NamedCard(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NamedCard:
     """A card as written; series and label are None where a removal leaves them out."""
 
     path: str
@@ -27,7 +29,8 @@ class NamedCard(NamedTuple):
     label: str | None
 
 
-class UpdateIdentifiers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UpdateIdentifiers:
     """Remove, add, and change cards of a registered customer, in one scope."""
 
     org_id: int
@@ -41,7 +44,8 @@ class UpdateIdentifiers(NamedTuple):
     requested_at: datetime | None = None
 
 
-class RegisterCustomer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RegisterCustomer:
     """Create a customer, then add its identifiers by the rules of an update."""
 
     org_id: int
@@ -52,7 +56,8 @@ class RegisterCustomer(NamedTuple):
     registered_at: datetime | None = None
 
 
-class RegisterCard(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RegisterCard:
     """Create a card that belongs to nobody."""
 
     org_id: int
@@ -66,7 +71,8 @@ class RegisterCard(NamedTuple):
 Command = UpdateIdentifiers | RegisterCustomer | RegisterCard
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Request:
     """A well-formed message: the command, the id it goes by, and the hash of its bytes (SHA-256)."""
 
     message: Message

@@ -41,7 +41,8 @@ class Message:
     headers: tuple[Header, ...] = ()
 
 
-class Outgoing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outgoing:
     """One record to publish."""
 
     topic: str
