@@ -21,7 +21,7 @@ UPDATE = {"orgId": ORG, "customerId": 1, "source": "INSTORE", "requestId": "r", 
 
 def row(kind: RowKind = RowKind.DECIDED, **fields: object) -> LedgerRow:
     decided = LedgerRow(ORG, "r", kind, BODY, "applied", None, ORIGIN, AT, None, NOW, ())
-    return replace(decided, **fields)
+    return decided._replace(**fields)
 
 
 DECIDED = row()
@@ -317,8 +317,8 @@ def test_a_stricter_or_laxer_decoder_does_not_change_an_answer(world: World) -> 
     body = {name: value for name, value in UPDATE.items() if name != "requestId"}
     message = world.message(body)
     first = world.batch([message])[0]
-    world.rows.ledger[0] = replace(
-        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
+    world.rows.ledger[0] = world.rows.ledger[0]._replace(
+        kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
     )
     (second,) = world.batch([message])
     assert first.status == "applied"

@@ -64,8 +64,7 @@ def problem(
     return Problem(code, message, path, upstream_code(code, identifier_type), customer_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(NamedTuple):
     """A registered customer; `survivor_id` is None while it lives."""
 
     org_id: int
@@ -91,8 +90,7 @@ class Card:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """An added identifier and the entries of the survivor that it met."""
 
     added: Entry
@@ -112,8 +110,7 @@ class Merge:
     warnings: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CardChange:
+class CardChange(NamedTuple):
     """What happens to one card; `before` is None for a card made on the spot."""
 
     kind: Literal["issued", "removed", "status_changed"]
@@ -121,8 +118,7 @@ class CardChange:
     after: Card
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What one request does, and what is said about it. A rejection changes nothing.
 
     `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer whose version

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 from mergeline.domain import events
 from mergeline.domain.answers import Decision, Merge
@@ -30,8 +31,7 @@ class Refused:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What to publish for a message, and what to store (None where the ledger has it already)."""
 
     message: Message

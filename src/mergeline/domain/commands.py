@@ -3,14 +3,13 @@
 In: nothing. Out: values that `prepare` takes. Never: anything but the three commands and their parts.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from mergeline.domain.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class NamedIdentifier:
+class NamedIdentifier(NamedTuple):
     """An identifier as written (trimmed), with the JSON pointer of the item as sent."""
 
     path: str
@@ -18,8 +17,7 @@ class NamedIdentifier:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class NamedCard:
+class NamedCard(NamedTuple):
     """A card as written; series and label are None where a removal leaves them out."""
 
     path: str
@@ -29,8 +27,7 @@ class NamedCard:
     label: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateIdentifiers:
+class UpdateIdentifiers(NamedTuple):
     """Remove, add, and change cards of a registered customer, in one scope."""
 
     org_id: int
@@ -44,8 +41,7 @@ class UpdateIdentifiers:
     requested_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterCustomer:
+class RegisterCustomer(NamedTuple):
     """Create a customer, then add its identifiers by the rules of an update."""
 
     org_id: int
@@ -56,8 +52,7 @@ class RegisterCustomer:
     registered_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterCard:
+class RegisterCard(NamedTuple):
     """Create a card that belongs to nobody."""
 
     org_id: int
@@ -71,8 +66,7 @@ class RegisterCard:
 Command = UpdateIdentifiers | RegisterCustomer | RegisterCard
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A well-formed message: the command, the id it goes by, and the hash of its bytes (SHA-256)."""
 
     message: Message

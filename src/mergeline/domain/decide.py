@@ -73,7 +73,7 @@ def _register(state: State, prepared: Prepared, command: RegisterCustomer, now: 
     if identifiers.errors:
         return rejected(now, identifiers.errors)
     decision = _applied(state, created, now, identifiers, NO_CARDS, ())
-    return replace(decision, status=Status.APPLIED, registered=created)
+    return decision._replace(status=Status.APPLIED, registered=created)
 
 
 def _applied(

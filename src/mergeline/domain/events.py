@@ -5,7 +5,6 @@ same decision always gives the same bytes.
 """
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha1
@@ -105,14 +104,14 @@ def reused(request: Request, at: datetime) -> Outgoing:
     (record,) = draft.records
     ce_id = reused_event_id(request.org_id, request.request_id, request.body_sha256).encode()
     headers = tuple((name, ce_id if name == "ce_id" else value) for name, value in record.headers)
-    return replace(record, headers=headers)
+    return record._replace(headers=headers)
 
 
 def repeated(outgoing: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
     """The stored outcome among the records of a decided request, flagged as a duplicate."""
     outcomes = (Topic.UPDATE_OUTCOMES, Topic.REGISTRATION_OUTCOMES)
     return tuple(
-        replace(record, headers=(*record.headers, DUPLICATE)) for record in outgoing if record.topic in outcomes
+        record._replace(headers=(*record.headers, DUPLICATE)) for record in outgoing if record.topic in outcomes
     )
 
 

@@ -4,7 +4,7 @@ In: the state, a prepared request, the customer it is applied to. Out: what is r
 errors. Never: cards, beyond the list of those that a merge moves.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mergeline.domain.answers import Customer, Entry, Match, Merge, Problem, problem
 from mergeline.domain.commands import NamedIdentifier, RegisterCustomer
@@ -22,8 +22,7 @@ WARNING_BYTES_MAX = 300
 the later card stage), the outcome those and one for each identifier."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdentifierStage:
+class IdentifierStage(NamedTuple):
     """What the stage found; with `errors` the rest is empty."""
 
     errors: tuple[Problem, ...] = ()

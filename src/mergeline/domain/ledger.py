@@ -16,9 +16,9 @@ message under its request id is decided.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from mergeline.domain.messages import Coordinate, Outgoing
 
@@ -32,8 +32,7 @@ class RowKind(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """One message and its answer.
 
     `status` is that of the outcome, or the code of a dead letter; `detail` the text of a dead letter, whose record

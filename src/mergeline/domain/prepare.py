@@ -6,7 +6,7 @@ error of the stage or all that `decide` needs. Never: a look at customers, entri
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mergeline.domain.answers import Problem, Scope, problem
 from mergeline.domain.catalog import Catalog, Series
@@ -29,8 +29,7 @@ class PreparedCard:
     status: CardStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request after the catalog stage; with `errors` it goes no further."""
 
     request: Request

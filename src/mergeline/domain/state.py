@@ -112,7 +112,7 @@ class State:
             self._put_card(decision.registered_card)
         if target_id is not None and decision.changes:
             target = self.customers[org_id, target_id]
-            self._put_customer(replace(target, version=target.version + decision.changes))
+            self._put_customer(target._replace(version=target.version + decision.changes))
 
     def _merge(self, org_id: int, merge: Merge, at: datetime) -> None:
         victim_id, survivor_id = merge.victim_id, merge.survivor_id
@@ -122,9 +122,9 @@ class State:
             self._put_card(replace(self.cards[org_id, number], customer_id=survivor_id))
         for repointed_id in merge.repointed_ids:
             repointed = self.customers[org_id, repointed_id]
-            self._put_customer(replace(repointed, survivor_id=survivor_id))
+            self._put_customer(repointed._replace(survivor_id=survivor_id))
         victim = self.customers[org_id, victim_id]
-        self._put_customer(replace(victim, survivor_id=survivor_id, merged_at=at))
+        self._put_customer(victim._replace(survivor_id=survivor_id, merged_at=at))
         gone = self.held.pop((org_id, victim_id))
         survivor = self.held.get((org_id, survivor_id))
         if survivor is not None:
