@@ -106,6 +106,9 @@ class Settings(BaseModel):
 
     # -------------------------------------------------------- batches
     batch_max: int = Field(500, ge=1, le=10_000, description="messages in one transaction")
+    batch_max_bytes: int = Field(
+        8_388_608, ge=65_536, le=1_073_741_824, description="bytes of messages in one transaction; bounds memory"
+    )
     batch_wait_ms: int = _ms(10, 0, 1_000, "how long a batch may gather")
     lock_keys_max: int = Field(
         8_000, ge=500, le=1_000_000, description="locks of one transaction; PostgreSQL's lock table bounds them"

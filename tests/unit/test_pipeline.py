@@ -18,6 +18,9 @@ class Record:
     topic: str
     partition: int
     offset: int
+    value: bytes = b""
+    key: bytes | None = None
+    headers: tuple = ()
 
 
 def records(partition, *offsets):
@@ -55,11 +58,11 @@ class Stage:
 
 
 class Bench:
-    def __init__(self, stage, ours=lambda: True, batch_max=10):
+    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000):
         self.failed = []
         self.pipeline = Pipeline(
-            stage, [ONE, TWO], batch_max=batch_max, batch_wait_ms=0, still_ours=ours,
-            got_room=lambda: None, fail=self.failed.append,
+            stage, [ONE, TWO], batch_max=batch_max, batch_max_bytes=batch_max_bytes, batch_wait_ms=0,
+            still_ours=ours, got_room=lambda: None, fail=self.failed.append,
         )  # fmt: skip
 
     async def settled(self, stage, count):
@@ -115,6 +118,40 @@ async def test_there_is_room_for_two_batches_and_no_more():
     await bench.settled(stage, 2)
     await asyncio.sleep(0.01)
     assert bench.pipeline.has_room()
+    await bench.pipeline.close(1)
+
+
+def record_of(offset, size):
+    """A record of so many bytes: in its value, its key, and the names and values of its headers."""
+    quarter = b"x" * (size // 4)
+    named = (("n" * (size // 4), quarter), ("n" * (size % 4), None))
+    return Record("t", 1, offset, quarter, quarter, named)
+
+
+async def test_a_batch_is_as_large_as_the_bytes_allow_and_one_record_at_least():
+    stage = Stage({ONE: 0, TWO: 0})
+    bench = Bench(stage, batch_max_bytes=100)
+    await bench.pipeline.open()
+    bench.pipeline.put([record_of(offset, size) for offset, size in enumerate((60, 60, 30, 30, 30, 30, 900, 1))])
+    await bench.settled(stage, 4)
+    assert [ends[ONE] for _, ends in stage.published] == [2, 6, 7, 8]
+    await bench.pipeline.close(1)
+
+
+async def test_there_is_room_for_the_bytes_of_two_batches():
+    stage = Stage({ONE: 0, TWO: 0})
+    stage.may_publish.clear()
+    bench = Bench(stage, batch_max_bytes=100)
+    await bench.pipeline.open()
+    bench.pipeline.put([record_of(0, 199)])
+    assert bench.pipeline.has_room()
+    bench.pipeline.put([record_of(1, 1)])
+    assert not bench.pipeline.has_room()
+    stage.may_publish.set()
+    await bench.settled(stage, 2)
+    await asyncio.sleep(0.01)
+    assert bench.pipeline.has_room()
+    assert (bench.pipeline._held, bench.pipeline._held_bytes) == (0, 0)
     await bench.pipeline.close(1)
 
 

@@ -152,7 +152,7 @@ async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignme
 
 async def test_a_batch_of_another_generation_reaches_no_pipeline(assignment):
     await assignment.open()
-    record = SimpleNamespace(topic="t", partition=0, offset=5)
+    record = SimpleNamespace(topic="t", partition=0, offset=5, key=None, value=b"", headers=())
     assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value=[record]))
     assert assignment.unpublished() == {}
     assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[record]))

@@ -141,6 +141,7 @@ class Assignment:
             stage,
             partitions,
             batch_max=self._settings.batch_max,
+            batch_max_bytes=self._settings.batch_max_bytes,
             batch_wait_ms=self._settings.batch_wait_ms,
             still_ours=lambda: generation == self._app.consumer_generation_id,
             got_room=self.room.set,

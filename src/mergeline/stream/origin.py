@@ -34,6 +34,14 @@ class Record(Protocol):
     headers: Any
 
 
+def bytes_of(record: Record) -> int:
+    """What the record holds: key, value, headers."""
+    size = len(record.value or b"") + len(record.key or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
+
+
 def place_of(record: Record, topic_prefix: str) -> Place:
     """The record's partition."""
     return Place(record.topic.removeprefix(topic_prefix), record.partition)

@@ -13,14 +13,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
 from mergeline.metrics import BATCH_MESSAGES, PUBLISH_FAILURES, STEP_SECONDS
-from mergeline.stream.origin import Record
+from mergeline.stream.origin import Record, bytes_of
 from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
@@ -42,6 +42,13 @@ class Work:
     def partition(self) -> TopicPartition:
         """Where the record was read."""
         return TopicPartition(self.record.topic, self.record.partition)
+
+
+class _Held(NamedTuple):
+    """Records on their way, and how many bytes they hold."""
+
+    records: list[Record]
+    bytes: int
 
 
 class Stage(Protocol):
@@ -71,20 +78,21 @@ class Pipeline:
         partitions: Sequence[TopicPartition],
         *,
         batch_max: int,
+        batch_max_bytes: int,
         batch_wait_ms: int,
         still_ours: Callable[[], bool],
         got_room: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self.stage, self.partitions = stage, list(partitions)
-        self._batch_max, self._batch_wait_s = batch_max, batch_wait_ms / 1000
+        self._batch_max, self._batch_max_bytes, self._batch_wait_s = batch_max, batch_max_bytes, batch_wait_ms / 1000
         self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
-        self._pending: deque[list[Record]] = deque()
+        self._pending: deque[_Held] = deque()
         self._arrived = asyncio.Event()
-        self._processed: asyncio.Queue[list[Work]] = asyncio.Queue(maxsize=1)
+        self._processed: asyncio.Queue[tuple[list[Work], int]] = asyncio.Queue(maxsize=1)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._held = 0
+        self._held = self._held_bytes = 0
         self._read: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,8 +115,9 @@ class Pipeline:
         return dict(self._positions)
 
     def has_room(self) -> bool:
-        """Whether a fetch may bring more: two batches at most are held."""
-        return not self._closing and self._held < 2 * self._batch_max
+        """Whether a fetch may bring more: two batches at most are held, by number and by bytes."""
+        full = self._held >= 2 * self._batch_max or self._held_bytes >= 2 * self._batch_max_bytes
+        return not self._closing and not full
 
     def unpublished(self) -> dict[TopicPartition, int]:
         """The partitions with records that were read but not published, and how far they are published."""
@@ -122,17 +131,19 @@ class Pipeline:
         if not fresh or self._closing:
             return
         self._read[partition] = fresh[-1].offset + 1
-        self._pending.append(fresh)
+        size = sum(map(bytes_of, fresh))
+        self._pending.append(_Held(fresh, size))
         self._held += len(fresh)
+        self._held_bytes += size
         self._idle.clear()
         self._arrived.set()
 
     async def close(self, grace_s: float) -> None:
         """Finish what is under way for at most `grace_s`, then give everything up."""
         self._closing = True
-        self._held -= sum(len(records) for records in self._pending)
-        self._pending.clear()
-        self._done(0)
+        while self._pending:
+            dropped = self._pending.pop()
+            self._done(len(dropped.records), dropped.bytes)
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
@@ -146,35 +157,35 @@ class Pipeline:
 
     async def _process_all(self) -> None:
         while True:
-            records = await self._gather()
+            records, size = await self._gather()
             BATCH_MESSAGES.labels(self.stage.name).observe(len(records))
             with STEP_SECONDS.labels(self.stage.name, "process").time():
                 works = await self.stage.process(records)
-            await self._processed.put(works)
+            await self._processed.put((works, size))
 
-    async def _gather(self) -> list[Record]:
-        """What has gathered, at most `batch_max`; waits a little for more only where a batch is under way anyway."""
-        batch: list[Record] = []
+    async def _gather(self) -> _Held:
+        """What has gathered, within the bounds; waits a little for more only where a batch is under way anyway."""
+        batch, size = list[Record](), 0
         while not batch:
             while not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            waiting = sum(len(records) for records in self._pending)
+            waiting = sum(len(held.records) for held in self._pending)
             if waiting < self._batch_max and self._held > waiting and self._batch_wait_s:
                 await asyncio.sleep(self._batch_wait_s)
-            while self._pending and len(batch) < self._batch_max:
-                records = self._pending.popleft()
-                space = self._batch_max - len(batch)
-                batch += records[:space]
-                if records[space:]:
-                    self._pending.appendleft(records[space:])
-        return batch
+            while self._pending and len(batch) < self._batch_max and size < self._batch_max_bytes:
+                taken, rest = _cut(self._pending.popleft(), self._batch_max - len(batch), self._batch_max_bytes - size)
+                batch += taken.records
+                size += taken.bytes
+                if rest.records:
+                    self._pending.appendleft(rest)
+        return _Held(batch, size)
 
     async def _publish_all(self) -> None:
         while True:
-            works = await self._processed.get()
+            works, size = await self._processed.get()
             await self._publish(works)
-            self._done(len(works))
+            self._done(len(works), size)
 
     async def _publish(self, works: list[Work]) -> None:
         while True:
@@ -209,8 +220,9 @@ class Pipeline:
                 self._positions[partition] = max(offset, self._positions[partition])
             return
 
-    def _done(self, records: int) -> None:
+    def _done(self, records: int, size: int) -> None:
         self._held -= records
+        self._held_bytes -= size
         if self._held <= 0:
             self._idle.set()
         self._got_room()
@@ -227,3 +239,15 @@ class Pipeline:
             raise
         except BaseException as error:  # noqa: BLE001 (the process ends with it)
             self._fail(error)
+
+
+def _cut(held: _Held, space: int, space_bytes: int) -> tuple[_Held, _Held]:
+    """What fits, and the rest; the record that goes over the bytes still goes with those before it."""
+    if len(held.records) <= space and held.bytes <= space_bytes:
+        return held, _Held([], 0)
+    size = taken = 0
+    for record in held.records[:space]:
+        size, taken = size + bytes_of(record), taken + 1
+        if size >= space_bytes:
+            break
+    return _Held(held.records[:taken], size), _Held(held.records[taken:], held.bytes - size)
