@@ -15,7 +15,7 @@ NOWHERE = {
 }
 SPEC_COMMANDS = {
     *("worker", "demo", "migrate", "topics", "catalog", "import"),
-    *("send", "watch", "show", "verify", "settings"),
+    *("send", "watch", "show", "verify", "bench", "settings"),
 }
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 from mergeline.embedded import packages
 from mergeline.embedded.jvm import Jvm
 from mergeline.embedded.ports import HOST, free_ports, kafka_answers
-from mergeline.embedded.server import Server, quiet
+from mergeline.embedded.server import NO_SETTINGS, Server, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from mergeline.embedded.guarded import Guarded
@@ -67,8 +67,16 @@ class Kafka(Server):
     last_signal_kept: ClassVar[signal.Signals] = signal.SIGTERM
     last_signal_temporary: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, *, data_dir: Path | None = None, notice: Callable[[str], None] = quiet) -> None:
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        notice: Callable[[str], None] = quiet,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
+        """`settings` win over those of the cluster of one."""
         super().__init__(data_dir=data_dir, notice=notice)
+        self._own_settings = dict(settings)
         self._port, self._controller_port = free_ports(2)
         self._archive_maker: Guarded | None = None
 
@@ -112,7 +120,7 @@ class Kafka(Server):
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
         }
-        lines = (f"{name}={value}\n" for name, value in (SETTINGS | here).items())
+        lines = (f"{name}={value}\n" for name, value in (SETTINGS | here | self._own_settings).items())
         settings.write_text("".join(lines), encoding="utf-8")
         logging.write_text(_LOGGING, encoding="utf-8")
         java = [

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, ClassVar
 from mergeline.embedded import packages
 from mergeline.embedded.errors import EmbeddedError
 from mergeline.embedded.ports import HOST, free_ports, postgres_answers
-from mergeline.embedded.server import Server, quiet
+from mergeline.embedded.server import NO_SETTINGS, Server, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 MAX_CONNECTIONS = 200
@@ -43,8 +43,18 @@ class Postgres(Server):
     last_signal_kept: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
     last_signal_temporary: ClassVar[signal.Signals] = signal.SIGQUIT  # "immediate"; SIGKILL would leave shared memory
 
-    def __init__(self, *, data_dir: Path | None = None, notice: Callable[[str], None] = quiet) -> None:
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        notice: Callable[[str], None] = quiet,
+        durable: bool | None = None,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
+        """`durable`: as a server that has to survive a power cut; None: where the data is kept. `settings` win."""
         super().__init__(data_dir=data_dir, notice=notice)
+        self._durable = bool(data_dir) if durable is None else durable
+        self._own_settings = dict(settings)
         (self._port,) = free_ports(1)
 
     @property
@@ -92,8 +102,8 @@ class Postgres(Server):
 
     def _settings(self) -> dict[str, str]:
         # What goes with its process needs no protection from a power cut; what is kept does.
-        durable = "on" if self.data_dir else "off"
-        return {
+        durable = "on" if self._durable else "off"
+        settings = {
             "listen_addresses": HOST,
             "port": str(self._port),
             "unix_socket_directories": "",
@@ -105,6 +115,7 @@ class Postgres(Server):
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
+        return settings | self._own_settings
 
     def _write_password(self) -> None:
         self._password_file.unlink(missing_ok=True)

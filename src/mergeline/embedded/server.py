@@ -10,13 +10,14 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mergeline.embedded.errors import EmbeddedError
 from mergeline.embedded.guarded import Guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 START_TIMEOUT_S = 90.0
@@ -26,6 +27,7 @@ STOP_TIMEOUT_S = 20.0
 KILL_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 8192
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 def quiet(_line: str) -> None:

@@ -10,19 +10,30 @@ from typing import TYPE_CHECKING, Self
 
 from mergeline.embedded.kafka import Kafka
 from mergeline.embedded.postgres import Postgres
-from mergeline.embedded.server import quiet
+from mergeline.embedded.server import NO_SETTINGS, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
 class Services:
     """Both servers, started side by side."""
 
-    def __init__(self, data_dir: Path | None = None, *, notice: Callable[[str], None] = quiet) -> None:
-        self.kafka = Kafka(data_dir=data_dir and data_dir / "kafka", notice=notice)
-        self.postgres = Postgres(data_dir=data_dir and data_dir / "postgres", notice=notice)
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        notice: Callable[[str], None] = quiet,
+        durable: bool | None = None,
+        kafka_settings: Mapping[str, str] = NO_SETTINGS,
+        postgres_settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> None:
+        """`durable` is PostgreSQL's: whether a commit waits for the disk; None: where the data is kept."""
+        self.kafka = Kafka(data_dir=data_dir and data_dir / "kafka", notice=notice, settings=kafka_settings)
+        self.postgres = Postgres(
+            data_dir=data_dir and data_dir / "postgres", notice=notice, durable=durable, settings=postgres_settings
+        )
 
     @property
     def bootstrap_servers(self) -> str:

@@ -1,0 +1,22 @@
+-- What PostgreSQL counts of itself. Everything is read by name through JSON, since versions 15 to 18 keep it in different
+-- columns and views.
+
+-- name: counters
+select
+    pg_current_wal_lsn() - '0/0'::pg_lsn as wal_bytes,
+    coalesce((select (to_jsonb(wal) ->> 'wal_sync')::bigint from pg_stat_wal as wal), 0) as wal_syncs,
+    (select xact_commit from pg_stat_database where datname = current_database()) as commits,
+    (select xact_rollback from pg_stat_database where datname = current_database()) as rollbacks,
+    (select deadlocks from pg_stat_database where datname = current_database()) as deadlocks,
+    (select coalesce(sum(n_tup_ins), 0) from pg_stat_user_tables where relname like 'ledger%')::bigint as ledger_rows;
+
+-- name: fsyncs
+-- From version 16 on; the write-ahead log is among them from 18 on.
+select coalesce(sum(fsyncs), 0)::bigint from pg_stat_io;
+
+-- name: waits
+-- Who waits for what at this moment, among the sessions of this database.
+select wait_event_type || ':' || wait_event as wait, count(*) as sessions
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and state = 'active' and wait_event is not null
+group by 1;

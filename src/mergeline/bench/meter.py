@@ -1,0 +1,144 @@
+"""What a stretch of a run cost: the difference of two readings.
+
+In: processes, a database, a folder of topics. Out: a `Reading` at any moment; a `Cost` of two. Never: a guess; what
+cannot be read (services elsewhere) is left out.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+import asyncpg
+
+from mergeline.bench import processes
+from mergeline.bench.workers import Workers
+from mergeline.bench.world import Site, World
+from mergeline.store.statements import Connection
+
+_NAMED: Final = re.compile(r"^-- name: (\w+)$(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+_TEXT: Final = files("mergeline.bench").joinpath("counters.sql").read_text(encoding="utf-8")
+SQL: Final = {name: statement.strip().removesuffix(";") for name, statement in _NAMED.findall(_TEXT)}
+SAMPLE_S: Final = 0.1
+PG_STAT_IO_SINCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that only grows, at one moment."""
+
+    at_s: float
+    cpu_s: Mapping[str, float]
+    database: Mapping[str, int]
+    topic_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a number of requests took."""
+
+    requests: int
+    seconds: float
+    cpu_us: Mapping[str, float]
+    """A request, by process; empty for processes elsewhere."""
+    wal_bytes: float
+    """A request, as the following."""
+    topic_bytes: float | None
+    fsyncs: float
+    commits: float
+    deadlocks: int
+    """In all, as the following."""
+    rollbacks: int
+
+    @property
+    def requests_per_second(self) -> float:
+        """Over this stretch."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+
+class Meter:
+    """Reads the processes of a site, of one world and its workers."""
+
+    def __init__(self, site: Site, world: World, workers: Workers, connection: Connection) -> None:
+        self._site, self._world, self._workers, self._connection = site, world, workers, connection
+        self.waits: Counter[str] = Counter()
+        """How many sessions were seen waiting, by what for, over all samples."""
+        self.samples = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def read(self) -> Reading:
+        """The counters now."""
+        places = {
+            "worker": self._workers.pids,
+            "broker": self._site.broker_pids,
+            "database": self._site.database_pids,
+        }
+        cpu_s = {name: processes.cpu_s(pids) for name, pids in places.items() if pids}
+        cpu_s["load"] = time.process_time()
+        at_s = time.perf_counter()
+        async with self._one_at_a_time:
+            row = await self._connection.fetchrow(SQL["counters"])
+            database = {name: int(value or 0) for name, value in (row or {}).items()}
+            if self._connection.get_server_version().major >= PG_STAT_IO_SINCE:
+                database["fsyncs"] = await self._connection.fetchval(SQL["fsyncs"])
+        folder = self._site.topics_folder
+        prefix = self._world.settings.topic_prefix
+        topic_bytes = processes.folder_bytes(folder, f"{prefix}*/*.log") if folder else 0
+        return Reading(at_s, cpu_s, database, topic_bytes)
+
+    @asynccontextmanager
+    async def sampling(self) -> AsyncIterator[None]:
+        """Look again and again who waits, during a block."""
+        done = asyncio.Event()
+        task = asyncio.create_task(self._sample(done))
+        try:
+            yield
+        finally:
+            done.set()
+            await task
+
+    async def _sample(self, done: asyncio.Event) -> None:
+        while not done.is_set():
+            async with self._one_at_a_time:
+                rows = await self._connection.fetch(SQL["waits"])
+            for row in rows:
+                self.waits[row["wait"]] += row["sessions"]
+            self.samples += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), SAMPLE_S)
+
+
+@asynccontextmanager
+async def metered(site: Site, world: World, workers: Workers) -> AsyncIterator[Meter]:
+    """A meter for the length of a block."""
+    connection = await asyncpg.connect(world.database_url, server_settings={"application_name": "mergeline-bench"})
+    try:
+        yield Meter(site, world, workers, connection)
+    finally:
+        await connection.close()
+
+
+def cost(before: Reading, after: Reading, requests: int) -> Cost:
+    """What lay between two readings, a request."""
+    each = 1 / requests if requests else 0.0
+    used = {name: after.database[name] - before.database[name] for name in after.database}
+    # Sessions tell their counts once a second at most. Rows and syncs are told together, so they are compared with
+    # each other, and not with what was answered.
+    told = 1 / used["ledger_rows"] if used["ledger_rows"] else each
+    return Cost(
+        requests=requests,
+        seconds=after.at_s - before.at_s,
+        cpu_us={name: (after.cpu_s[name] - before.cpu_s[name]) * each * 1e6 for name in after.cpu_s},
+        wal_bytes=used["wal_bytes"] * each,
+        topic_bytes=(after.topic_bytes - before.topic_bytes) * each if after.topic_bytes else None,
+        fsyncs=(used.get("fsyncs", 0) + used["wal_syncs"]) * told,
+        commits=used["commits"] * told,
+        deadlocks=used["deadlocks"],
+        rollbacks=used["rollbacks"],
+    )

