@@ -8,14 +8,12 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
-from tests.integration.test_ledger import age
 
 from mergeline.store import Options, Store, claim, horizons, open_pool
-from mergeline.store.days import DAYS_AHEAD, Unpublished, drop_ledger_days, ensure_ledger_days
+from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.migrations import migrate, pending
 
 TODAY = datetime.now(UTC).date()
-KEPT_FROM = TODAY - timedelta(days=14)
 
 
 @pytest.fixture
@@ -170,43 +168,3 @@ async def test_making_a_day_gives_up_before_batches_queue_up_behind_it(sql, shar
         with pytest.raises(asyncpg.LockNotAvailableError):
             await ensure_ledger_days(connection, DAYS_AHEAD + 30)
         await connection.close()
-
-
-# ---------------------------------------------------------------- pruning
-
-
-async def test_a_day_is_dropped_with_its_request_ids_once_it_is_published(desk, sql):
-    await desk.register(1)
-    old = desk.log.update(1, add=line("x"), requestId="r-old")
-    await desk.apply(old)
-    await age(sql, 20)
-    again = desk.log.sent_again(old)
-    await desk.apply(again, desk.log.update(1, add=line("y"), requestId="r-new"))
-    with pytest.raises(Unpublished, match="only those below 0"):
-        await drop_ledger_days(sql, KEPT_FROM, "mergeline", {})
-    assert await sql.fetchval("select count(*) from ledger where request_id = 'r-old'") == 2
-
-    published = {AT: desk.log.ends[AT]}
-    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", published) == [TODAY - timedelta(days=20)]
-    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", published) == []
-    ids = {row["request_id"] for row in await sql.fetch("select request_id from request")}
-    assert ids == {"r-old", "r-new"}  # the old one has a row of a later day
-    # What is beyond the window is decided anew; what is within is known.
-    assert kinds(await desk.apply(again, desk.log.sent_again(old))) == ["replay", "unchanged"]
-    assert kinds(await desk.apply(desk.log.sent_again(old))) == ["repeat"]
-
-
-async def test_progress_that_the_database_knows_counts_too(desk, sql):
-    await desk.register(1)
-    await age(sql, 20)
-    await desk.apply(published={AT: desk.log.ends[AT]})
-    assert await drop_ledger_days(sql, KEPT_FROM, "mergeline", {}) == [TODAY - timedelta(days=20)]
-    assert await sql.fetchval("select count(*) from request") == 0
-
-
-async def test_many_request_ids_go_page_by_page(desk, sql, monkeypatch):
-    monkeypatch.setattr("mergeline.store.days.REQUESTS_PAGE", 3)
-    await desk.register(*range(1, 11))
-    await age(sql, 20)
-    await drop_ledger_days(sql, KEPT_FROM, "mergeline", {AT: desk.log.ends[AT]})
-    assert await sql.fetchval("select count(*) from request") == 0

@@ -15,7 +15,7 @@ NOWHERE = {
 }
 SPEC_COMMANDS = {
     *("worker", "demo", "migrate", "topics", "catalog", "import"),
-    *("send", "watch", "show", "verify", "bench", "settings"),
+    *("send", "watch", "show", "verify", "prune", "bench", "settings"),
 }
 
 
@@ -153,3 +153,8 @@ def test_a_bad_catalog_is_said_before_the_database_is_asked(tmp_path):
     result = run("catalog", "apply", str(file), **NOWHERE)
     assert result.exit_code == 1
     assert "brand.yaml: sources.A: " in result.stderr
+
+
+def test_prune_refuses_less_than_is_promised_before_it_asks_anybody():
+    line = one_line(run("prune", "--keep-days", "13"))
+    assert "--keep-days 13 is less than MERGELINE_LEDGER_DAYS (14)" in line

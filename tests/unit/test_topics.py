@@ -71,6 +71,7 @@ def test_what_could_lose_a_message_or_stop_a_partition_is_refused(topic, config,
     [
         ("mergeline.identifier-updates", "retention.ms", "-1", "takes effect again"),
         ("mergeline.identifier-updates", "retention.ms", str(14 * topics.DAY_MS), "MERGELINE_LEDGER_DAYS"),
+        ("mergeline.identifier-updates", "segment.ms", str(7 * topics.DAY_MS), "segment.ms"),
         (INTERNAL, "retention.ms", str(13 * topics.DAY_MS), "less than 14 days"),
         ("mergeline.customer-redirects", "cleanup.policy", "delete", "not compacted"),
     ],
@@ -90,6 +91,14 @@ def test_an_internal_topic_that_keeps_for_ever_is_fine():
 def test_configs_that_are_hidden_are_not_judged():
     assert topics._refusals(SETTINGS, {}) == []
     assert topics._warnings(SETTINGS, {}) == []
+
+
+def test_a_message_is_kept_until_its_segment_is_old_enough_and_the_broker_has_looked():
+    hour = 60 * 60 * 1000
+    assert topics.kept_ms({"retention.ms": "5", "segment.ms": "7"}) == 5 + 7 + hour
+    assert topics.kept_ms({"retention.ms": "-1", "segment.ms": "7"}) is None
+    assert topics.kept_ms({"retention.ms": "5", "segment.ms": "7", "cleanup.policy": "compact"}) is None
+    assert topics.kept_ms({"retention.ms": "5", "segment.ms": "7", "cleanup.policy": "compact,delete"}) == 12 + hour
 
 
 # ---------------------------------------------------------------- clients

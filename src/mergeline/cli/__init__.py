@@ -17,6 +17,7 @@ COMMANDS = {
     "watch": "mergeline.cli.watching:watch",
     "show": "mergeline.cli.showing:show",
     "verify": "mergeline.cli.verifying:verify",
+    "prune": "mergeline.cli.pruning:prune",
     "bench": "mergeline.cli.bench:bench",
     "settings": "mergeline.cli.setting_up:settings",
 }

@@ -10,7 +10,7 @@ In: messages; partitions; catalogs. Out: answers that are committed; what is sto
       read, write, progress (rows, framing)
     failures, attempts                            what an error means; a batch until it is through
     ownership                                     who may publish: `claim`, `horizons`
-    catalogs, reading, invariants                 what commands do: apply and show, show, verify
+    catalogs, reading, invariants, pruning        what commands do: apply and show, show, verify, prune
 """
 
 from mergeline.store.apply import Store

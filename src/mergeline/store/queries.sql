@@ -323,48 +323,94 @@ select pg_advisory_xact_lock($1);
 -- name: lock_wait
 select set_config('lock_timeout', $1, true);
 
--- name: ledger_days
--- The days that have a partition, or rows without one.
-select to_date(right(partition.relname, 8), 'YYYYMMDD') as day
-from pg_inherits
-join pg_class as partition on partition.oid = inhrelid
-where inhparent = 'ledger'::regclass and partition.relname ~ '^ledger_\d{8}$'
-union
-select day from ledger_default
+-- name: ledger_old_days
+-- The days before the last $1 (today, in UTC, is not one of them), that have a partition or rows without one.
+select day, pg_total_relation_size(coalesce(to_regclass('ledger_' || to_char(day, 'YYYYMMDD')), 'ledger_default')) as bytes
+from (
+    select to_date(right(partition.relname, 8), 'YYYYMMDD') as day
+    from pg_inherits
+    join pg_class as partition on partition.oid = inhrelid
+    where inhparent = 'ledger'::regclass and partition.relname ~ '^ledger_\d{8}$'
+    union
+    select day from ledger_default
+) as found
+where day < (clock_timestamp() at time zone 'UTC')::date - $1::integer
 order by day;
 
 -- name: ledger_ends
--- How far the answers of a day reach in each partition, and how far those were published as far as is known here.
-select answered.topic, answered.partition, answered.at_offset, coalesce(owner.published_offset, 0) as published_offset
-from (
-    select at_topic as topic, at_partition as partition, max(at_offset) as at_offset
-    from ledger
-    where day = $2
-    group by at_topic, at_partition
-) as answered
+-- How far the answers of a day reach in each partition, and how far those were published as far as is known here. From
+-- place to place down the index: a day can have as many rows as there are messages.
+with recursive answered as (
+    (
+        select at_topic, at_partition, at_offset
+        from ledger
+        where day = $2
+        order by at_topic desc, at_partition desc, at_offset desc
+        limit 1
+    )
+    union all
+    select before.*
+    from answered
+    cross join lateral (
+        select ledger.at_topic, ledger.at_partition, ledger.at_offset
+        from ledger
+        where ledger.day = $2 and (ledger.at_topic, ledger.at_partition) < (answered.at_topic, answered.at_partition)
+        order by ledger.at_topic desc, ledger.at_partition desc, ledger.at_offset desc
+        limit 1
+    ) as before
+)
+select at_topic as topic, at_partition as partition, at_offset, coalesce(owner.published_offset, 0) as published_offset
+from answered
 left join partition_owner as owner
-    on owner.group_id = $1 and owner.topic = answered.topic and owner.partition = answered.partition
-order by answered.topic, answered.partition;
+    on owner.group_id = $1 and owner.topic = at_topic and owner.partition = at_partition
+order by topic, partition;
 
 -- name: requests_drop
--- The next request ids of a day, in the order of their places, that no later day has rows of.
-with page as (
+-- The next request ids of a day, in the order of their places: deleted where no later day has rows of them, and the place
+-- of their decision forgotten where one has. What a batch works on is not waited for; `busy` counts it.
+with page as materialized (
     select org_id, request_id, at_topic, at_partition, at_offset
     from ledger
     where day = $1 and (at_topic, at_partition, at_offset) > ($2, $3, $4)
     order by at_topic, at_partition, at_offset
     limit $5
+), known as materialized (
+    select distinct request.org_id, request.request_id
+    from page
+    join request using (org_id, request_id)
+    where request.day <= $1 or request.decided_day <= $1
+), free as materialized (
+    select request.org_id, request.request_id
+    from known
+    join request using (org_id, request_id)
+    for update of request skip locked
 ), dropped as (
-    delete from request using page
-    where request.org_id = page.org_id and request.request_id = page.request_id and request.day <= $1
+    delete from request using free
+    where request.org_id = free.org_id and request.request_id = free.request_id and request.day <= $1
+    returning request.request_id
 ), forgotten as (
     update request
     set decided_day = null, decided_topic = null, decided_partition = null, decided_offset = null
-    from page
-    where request.org_id = page.org_id and request.request_id = page.request_id
+    from free
+    where request.org_id = free.org_id and request.request_id = free.request_id
         and request.day > $1 and request.decided_day <= $1
+    returning request.request_id
 )
-select at_topic, at_partition, at_offset from page order by at_topic desc, at_partition desc, at_offset desc limit 1;
+select last.*, (select count(*) from dropped) as dropped,
+    (select count(*) from known) - (select count(*) from dropped) - (select count(*) from forgotten) as busy
+from (
+    select at_topic, at_partition, at_offset from page
+    order by at_topic desc, at_partition desc, at_offset desc
+    limit 1
+) as last;
+
+-- name: ledger_default_drop
+-- Some rows of a day that has no partition.
+delete from ledger_default
+where ctid = any (array(select ctid from ledger_default where day = $1 limit $2));
+
+-- name: may_drop_days
+select has_function_privilege('ledger_drop_day(date)', 'execute') and has_table_privilege('request', 'delete');
 
 -- name: ledger_add_day
 select ledger_add_day($1);

@@ -4,13 +4,14 @@ In: the settings and an admin client. Out: a plan, what was created, what is mis
 by asking for it, one changed that exists, or one deleted.
 
 Retention. What is in an input topic may be delivered again, so the ledger (`MERGELINE_LEDGER_DAYS`) must remember
-longer than any input topic keeps: the plan gives inputs half of it. The internal topic keeps at least 14 days, for
-a worker that is down for long. Sizes. A message grows on its way by headers of ours, so the internal topic and the
+longer than any input topic keeps: the plan gives inputs half of it, and short segments, since a message goes with its
+segment, when the last one of that is old enough. The internal topic keeps at least 14 days, for a worker that is down
+for long. Sizes. A message grows on its way by headers of ours, so the internal topic and the
 dead-letter topics take larger ones than the inputs; what an input took can then always be passed on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,6 +37,9 @@ INTERNAL_RETENTION_DAYS_MIN: Final = 14
 DEAD_LETTER_RETENTION_DAYS: Final = 30
 CREATED_POLL_MS: Final = 100
 DAY_MS: Final = 24 * 60 * 60 * 1000
+SEGMENT_MS_MAX: Final = DAY_MS
+BROKER_SLACK_MS: Final = 60 * 60 * 1000
+"""How much later than it may a broker deletes a segment: it looks every few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def topic_plan(
         configs[topic] = {
             "max.message.bytes": str(INPUT_MESSAGE_MAX_BYTES),
             "retention.ms": str(retention_ms // 2),
+            "segment.ms": str(min(SEGMENT_MS_MAX, retention_ms // 4)),
         }
     for topic in INPUT_TOPICS:
         configs[dead_letter_topic(topic)] = {
@@ -268,11 +273,10 @@ def _warnings(settings: Settings, configs: dict[str, dict[str, str]]) -> list[st
     found: list[str] = []
     for topic in INPUT_TOPICS:
         name = full_name(settings, topic)
-        kept_ms = _number(configs, name, "retention.ms")
-        if name in configs and not 0 <= kept_ms < settings.ledger_days * DAY_MS:
+        if name in configs and ((kept := kept_ms(configs[name])) is None or kept > settings.ledger_days * DAY_MS):
             found.append(
-                f"{name} keeps messages as long as the ledger remembers them, or longer: one that is read again "
-                f"after that takes effect again. Lower its retention.ms, or raise {variable('ledger_days')}."
+                f"{name} can keep messages for longer than the ledger remembers them: one that is read again after "
+                f"that takes effect again. Lower its retention.ms or segment.ms, or raise {variable('ledger_days')}."
             )
     internal = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
     if 0 <= _number(configs, internal, "retention.ms") < INTERNAL_RETENTION_DAYS_MIN * DAY_MS and internal in configs:
@@ -283,6 +287,14 @@ def _warnings(settings: Settings, configs: dict[str, dict[str, str]]) -> list[st
     if "compact" not in configs.get(redirects, {}).get("cleanup.policy", "compact"):
         found.append(f"{redirects} is not compacted, so redirects will expire: set its cleanup.policy to compact.")
     return found
+
+
+def kept_ms(configs: Mapping[str, str]) -> int | None:
+    """The longest time after which a message of a topic with these configs can still be read; None is for ever."""
+    retention_ms = int(configs.get("retention.ms", "-1"))
+    if retention_ms < 0 or "delete" not in configs.get("cleanup.policy", "delete"):
+        return None
+    return retention_ms + int(configs.get("segment.ms", "0")) + BROKER_SLACK_MS
 
 
 def _number(configs: dict[str, dict[str, str]], topic: str, config: str) -> int:
