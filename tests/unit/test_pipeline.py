@@ -45,7 +45,11 @@ class Stage:
         return found
 
     async def process(self, batch):
-        return [Work(r, (Outgoing("out", None, f"{r.partition}/{r.offset}".encode()),)) for r in batch]
+        return [
+            Work(place, r.offset, (Outgoing("out", None, f"{r.partition}/{r.offset}".encode()),))
+            for place, found, _ in batch
+            for r in found
+        ]
 
     async def publish(self, batch, ends):
         await self.may_publish.wait()

@@ -9,7 +9,7 @@ from mergeline.domain.messages import Coordinate
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.stream.offsets import position
-from mergeline.stream.origin import message_of, routed
+from mergeline.stream.origin import Place, message_of, place_of, routed
 from mergeline.stream.watchdog import CHECKS, Watchdog
 
 
@@ -56,8 +56,9 @@ def test_a_message_is_routed_by_customer_or_card_and_else_by_where_it_came_from(
 @pytest.mark.parametrize("value", [None, b"", b"{}"], ids=["null value", "empty value", "a value"])
 def test_a_routed_message_reads_back_as_it_was(key, headers, value):
     sent = Record("p.identifier-updates", 3, 42, key, value, headers, timestamp=77)
-    out = routed(sent, b"1:2", "p.")
-    message = message_of(Record("p.commands-by-customer", 1, 9, out.key, out.value, out.headers), "p.")
+    out = routed(sent, place_of(TopicPartition(sent.topic, sent.partition), "p."), b"1:2")
+    read = Record("p.commands-by-customer", 1, 9, out.key, out.value, out.headers)
+    message = message_of(read, place_of(TopicPartition(read.topic, read.partition), "p."))
     assert message.origin == Coordinate("identifier-updates", 3, 42)
     assert message.at == Coordinate("commands-by-customer", 1, 9)
     assert (message.key, message.value, message.headers, message.timestamp_ms) == (key, value, tuple(headers), 77)
@@ -65,7 +66,7 @@ def test_a_routed_message_reads_back_as_it_was(key, headers, value):
 
 def test_origin_headers_on_a_public_topic_are_the_producers_own():
     headers = (("mergeline-origin", b"identifier-updates/0/0/0/0"),)
-    message = message_of(Record("p.identifier-updates", 3, 42, b"k", b"{}", headers), "p.")
+    message = message_of(Record("p.identifier-updates", 3, 42, b"k", b"{}", headers), Place("identifier-updates", 3))
     assert (message.origin, message.headers) == (Coordinate("identifier-updates", 3, 42), headers)
 
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+IMPORTED_FROM = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+"""This checkout, wherever the package is installed from; and the tests, for the workers that have fail points."""
 
 
 class WorkerProcess:
@@ -21,7 +23,7 @@ class WorkerProcess:
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, "worker"],
-                env=base | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)} | settings, stdin=subprocess.DEVNULL,
+                env=base | {"COLUMNS": "100", "PYTHONPATH": IMPORTED_FROM} | settings, stdin=subprocess.DEVNULL,
                 stderr=file, stdout=file,
             )  # fmt: skip
 

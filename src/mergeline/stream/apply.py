@@ -11,6 +11,7 @@ otherwise wake, initialise, and be fenced by nobody.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.batch import Answer
 from mergeline.domain.dead_letters import Place
-from mergeline.domain.messages import Outgoing
+from mergeline.domain.messages import Message, Outgoing
 from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
@@ -29,8 +30,8 @@ from mergeline.store.ownership import claim, horizons
 from mergeline.store.progress import write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.origin import Record, message_of
-from mergeline.stream.pipeline import Work
+from mergeline.stream.origin import message_of, place_of
+from mergeline.stream.pipeline import Chunk, Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 
@@ -58,7 +59,7 @@ class ApplyStage:
             PublishFailed: brokers or database are away, or a commit is unknown: not acquired, but to be released.
             SetupError: an operator must act.
         """
-        places = {self._place(partition): partition for partition in partitions}
+        places: dict[Place, TopicPartition] = {place_of(partition, self._prefix): partition for partition in partitions}
         try:
             published = await self._own(list(places))
             self._horizons = await horizons(self._store, list(places))
@@ -86,10 +87,13 @@ class ApplyStage:
                 await claimed.write(own_id)
             return {place: owner.published_offset for place, owner in claimed.owners.items()}
 
-    async def process(self, records: Sequence[Record]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached."""
-        messages = [message_of(record, self._prefix) for record in records]
-        self._gate.saw((message.origin.topic, message.origin.partition) for message in messages)
+        messages: list[Message] = []
+        for partition, records, _ in batch:
+            place = place_of(partition, self._prefix)
+            messages += [message_of(record, place) for record in records]
+        self._gate.saw(message.origin[:2] for message in messages)
         answers = await apply_with_retries(
             self._store,
             messages,
@@ -98,7 +102,8 @@ class ApplyStage:
             check_runs=self._gate.check,
         )
         _count(answers)
-        return [Work(record, answer.outgoing) for record, answer in zip(records, answers, strict=True)]
+        read = ((partition, record.offset) for partition, records, _ in batch for record in records)
+        return [Work(*place, answer.outgoing) for place, answer in zip(read, answers, strict=True)]
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
@@ -107,7 +112,7 @@ class ApplyStage:
         await self._publisher.publish(records, ends)
         if self._publisher.transactional_id is None:
             await self._offsets.commit(ends)
-        self._published |= {self._place(partition): offset for partition, offset in ends.items()}
+        self._published |= {place_of(partition, self._prefix): offset for partition, offset in ends.items()}
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
@@ -127,13 +132,10 @@ class ApplyStage:
         except Exception as error:  # noqa: BLE001 (whatever it is, leaving goes on)
             log.warning("progress.not_kept", error=describe(error))
 
-    def _place(self, partition: TopicPartition) -> Place:
-        return partition.topic.removeprefix(self._prefix), partition.partition
-
 
 def _count(answers: Sequence[Answer]) -> None:
     oldest_ms = min((answer.message.timestamp_ms for answer in answers), default=None)
     if oldest_ms is not None:
         OLDEST_SECONDS.set(max(0.0, time.time() - oldest_ms / 1000))
-    for answer in answers:
-        MESSAGES.labels(answer.message.origin.topic, answer.kind).inc()
+    for labels, count in Counter((answer.message.origin.topic, answer.kind) for answer in answers).items():
+        MESSAGES.labels(*labels).inc(count)

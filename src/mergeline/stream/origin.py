@@ -7,6 +7,8 @@ alike behind them is the producer's own.
 
 from typing import Any, Final, NamedTuple, Protocol
 
+from aiokafka import TopicPartition
+
 from mergeline.domain.messages import Coordinate, Header, Message, Outgoing
 from mergeline.domain.vocabulary import Topic
 
@@ -42,28 +44,24 @@ def bytes_of(record: Record) -> int:
     return size
 
 
-def place_of(record: Record, topic_prefix: str) -> Place:
-    """The record's partition."""
-    return Place(record.topic.removeprefix(topic_prefix), record.partition)
+def place_of(partition: TopicPartition, topic_prefix: str) -> Place:
+    """A partition as the store and the messages name it."""
+    return Place(partition.topic.removeprefix(topic_prefix), partition.partition)
 
 
-def routed(record: Record, key: bytes, topic_prefix: str) -> Outgoing:
-    """The record for the internal topic: value and headers byte for byte, behind the headers of its origin."""
-    place = place_of(record, topic_prefix)
+def routed(record: Record, place: Place, key: bytes) -> Outgoing:
+    """The record of `place` for the internal topic: value and headers byte for byte, behind those of its origin."""
     keyed = record.key is not None
-    origin = f"{place.topic}/{place.partition}/{record.offset}/{record.timestamp}/{keyed:d}"
-    added: tuple[Header, ...] = ((ORIGIN, origin.encode()),)
-    if keyed:
-        added += ((ORIGIN_KEY, record.key),)
+    origin = b"%b/%d/%d/%d/%d" % (place.topic.encode(), place.partition, record.offset, record.timestamp, keyed)
+    added: tuple[Header, ...] = ((ORIGIN, origin), (ORIGIN_KEY, record.key)) if keyed else ((ORIGIN, origin),)
     return Outgoing(Topic.COMMANDS_BY_CUSTOMER, key, record.value, (*added, *record.headers))
 
 
-def message_of(record: Record, topic_prefix: str) -> Message:
-    """The message a record stands for: a routed one by its origin, any other as it is."""
-    place = place_of(record, topic_prefix)
+def message_of(record: Record, place: Place) -> Message:
+    """The message a record of `place` stands for: a routed one by its origin, any other as it is."""
     at = Coordinate(place.topic, place.partition, record.offset)
     headers = tuple(record.headers)
-    if place.topic == Topic.COMMANDS_BY_CUSTOMER and headers and headers[0][0] == ORIGIN:
+    if headers and headers[0][0] == ORIGIN and place.topic == Topic.COMMANDS_BY_CUSTOMER:
         topic, partition, offset, timestamp_ms, keyed = (headers[0][1] or b"").decode().split("/")
         origin = Coordinate(topic, int(partition), int(offset))
         key = headers[1][1] if keyed == "1" else None

@@ -12,7 +12,6 @@ what it cannot mend ends the process, which starts again and replays.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -31,24 +30,20 @@ class Lost(Exception):
     """The partitions are no longer ours: go quiet, publish nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A processed record and what is to be published for it."""
+class Chunk(NamedTuple):
+    """Records of one partition, in order, and how many bytes they hold."""
 
-    record: Record
-    outgoing: tuple[Outgoing, ...]
-
-    @property
-    def partition(self) -> TopicPartition:
-        """Where the record was read."""
-        return TopicPartition(self.record.topic, self.record.partition)
-
-
-class _Held(NamedTuple):
-    """Records on their way, and how many bytes they hold."""
-
-    records: list[Record]
+    partition: TopicPartition
+    records: Sequence[Record]
     bytes: int
+
+
+class Work(NamedTuple):
+    """A processed record, by where it was read, and what is to be published for it."""
+
+    partition: TopicPartition
+    offset: int
+    outgoing: tuple[Outgoing, ...]
 
 
 class Stage(Protocol):
@@ -59,7 +54,7 @@ class Stage(Protocol):
     async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Take the partitions over and say where they go on; PublishFailed is tried again."""
 
-    async def process(self, records: Sequence[Record]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
         """One work a record, in order; an exception ends the process."""
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
@@ -87,7 +82,7 @@ class Pipeline:
         self.stage, self.partitions = stage, list(partitions)
         self._batch_max, self._batch_max_bytes, self._batch_wait_s = batch_max, batch_max_bytes, batch_wait_ms / 1000
         self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
-        self._pending: deque[_Held] = deque()
+        self._pending: deque[Chunk] = deque()
         self._arrived = asyncio.Event()
         self._processed: asyncio.Queue[tuple[list[Work], int]] = asyncio.Queue(maxsize=1)
         self._idle = asyncio.Event()
@@ -127,12 +122,13 @@ class Pipeline:
         """Take the records of one fetch of one partition; those below the positions were published before."""
         first = records[0]
         partition = TopicPartition(first.topic, first.partition)
-        fresh = [record for record in records if record.offset >= self._read[partition]]
+        read = self._read[partition]
+        fresh = [record for record in records if record.offset >= read]
         if not fresh or self._closing:
             return
         self._read[partition] = fresh[-1].offset + 1
         size = sum(map(bytes_of, fresh))
-        self._pending.append(_Held(fresh, size))
+        self._pending.append(Chunk(partition, fresh, size))
         self._held += len(fresh)
         self._held_bytes += size
         self._idle.clear()
@@ -157,29 +153,30 @@ class Pipeline:
 
     async def _process_all(self) -> None:
         while True:
-            records, size = await self._gather()
-            BATCH_MESSAGES.labels(self.stage.name).observe(len(records))
+            batch = await self._gather()
+            BATCH_MESSAGES.labels(self.stage.name).observe(sum(len(chunk.records) for chunk in batch))
             with STEP_SECONDS.labels(self.stage.name, "process").time():
-                works = await self.stage.process(records)
-            await self._processed.put((works, size))
+                works = await self.stage.process(batch)
+            await self._processed.put((works, sum(chunk.bytes for chunk in batch)))
 
-    async def _gather(self) -> _Held:
+    async def _gather(self) -> list[Chunk]:
         """What has gathered, within the bounds; waits a little for more only where a batch is under way anyway."""
-        batch, size = list[Record](), 0
+        batch: list[Chunk] = []
         while not batch:
             while not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            waiting = sum(len(held.records) for held in self._pending)
+            waiting = sum(len(chunk.records) for chunk in self._pending)
             if waiting < self._batch_max and self._held > waiting and self._batch_wait_s:
                 await asyncio.sleep(self._batch_wait_s)
-            while self._pending and len(batch) < self._batch_max and size < self._batch_max_bytes:
-                taken, rest = _cut(self._pending.popleft(), self._batch_max - len(batch), self._batch_max_bytes - size)
-                batch += taken.records
-                size += taken.bytes
+            space, space_bytes = self._batch_max, self._batch_max_bytes
+            while self._pending and space > 0 and space_bytes > 0:
+                taken, rest = _cut(self._pending.popleft(), space, space_bytes)
+                batch.append(taken)
+                space, space_bytes = space - len(taken.records), space_bytes - taken.bytes
                 if rest.records:
                     self._pending.appendleft(rest)
-        return _Held(batch, size)
+        return batch
 
     async def _publish_all(self) -> None:
         while True:
@@ -189,10 +186,10 @@ class Pipeline:
 
     async def _publish(self, works: list[Work]) -> None:
         while True:
-            works = [work for work in works if work.record.offset >= self._positions[work.partition]]
+            works = [work for work in works if work.offset >= self._positions[work.partition]]
             if not works:
                 return
-            ends = {work.partition: work.record.offset + 1 for work in works}
+            ends = {work.partition: work.offset + 1 for work in works}
             try:
                 with STEP_SECONDS.labels(self.stage.name, "publish").time():
                     await self.stage.publish([record for work in works for record in work.outgoing], ends)
@@ -241,13 +238,14 @@ class Pipeline:
             self._fail(error)
 
 
-def _cut(held: _Held, space: int, space_bytes: int) -> tuple[_Held, _Held]:
+def _cut(chunk: Chunk, space: int, space_bytes: int) -> tuple[Chunk, Chunk]:
     """What fits, and the rest; the record that goes over the bytes still goes with those before it."""
-    if len(held.records) <= space and held.bytes <= space_bytes:
-        return held, _Held([], 0)
+    partition, records, everything = chunk
+    if len(records) <= space and everything <= space_bytes:
+        return chunk, Chunk(partition, [], 0)
     size = taken = 0
-    for record in held.records[:space]:
+    for record in records[:space]:
         size, taken = size + bytes_of(record), taken + 1
         if size >= space_bytes:
             break
-    return _Held(held.records[:taken], size), _Held(held.records[taken:], held.bytes - size)
+    return Chunk(partition, records[:taken], size), Chunk(partition, records[taken:], everything - size)

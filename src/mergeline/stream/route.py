@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from mergeline.domain.messages import Outgoing
 from mergeline.domain.routing import routing_key
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.origin import Record, place_of, routed
-from mergeline.stream.pipeline import Work
+from mergeline.stream.origin import place_of, routed
+from mergeline.stream.pipeline import Chunk, Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 
@@ -34,13 +34,16 @@ class RouteStage:
         self._publisher = await self._producers.start()
         return await self._offsets.positions(partitions)
 
-    async def process(self, records: Sequence[Record]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
         """Each record under its new key."""
-        return [Work(record, (routed(record, self._key(record), self._prefix),)) for record in records]
-
-    def _key(self, record: Record) -> bytes:
-        place = place_of(record, self._prefix)
-        return routing_key(place.topic, place.partition, record.value)
+        works: list[Work] = []
+        for partition, records, _ in batch:
+            place = place_of(partition, self._prefix)
+            works += [
+                Work(partition, record.offset, (routed(record, place, routing_key(*place, record.value)),))
+                for record in records
+            ]
+        return works
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """All records acknowledged, then the offsets committed."""
