@@ -67,7 +67,7 @@ class Settings(BaseModel):
         description="PostgreSQL 15+; TLS by ?sslmode=verify-full&sslrootcert=FILE",
     )
     database_pool_max: int = Field(4, ge=1, le=100, description="connections of one process")
-    database_timeout_ms: int = _ms(20_000, 100, 600_000, "for one statement, its waiting for locks included")
+    database_timeout_ms: int = _ms(10_000, 100, 600_000, "for one statement, its waiting for locks included")
     kafka_bootstrap_servers: Servers = Field("localhost:9092", description="host:port of brokers, with commas")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how clients speak to the brokers"

@@ -14,6 +14,17 @@ def url_of(server_url: str, database: str) -> str:
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{database}"))
 
 
+def address_of(database_url: str) -> str:
+    """Host and port."""
+    return urlsplit(database_url).netloc.rpartition("@")[2]
+
+
+def moved(database_url: str, address: str) -> str:
+    """The same database by another host and port: those of a proxy, perhaps."""
+    parts = urlsplit(database_url)
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{address}"))
+
+
 def new_name(purpose: str) -> str:
     """A name that no other test, process or run has."""
     return f"{purpose}_{uuid.uuid4().hex[:12]}"

@@ -16,7 +16,7 @@ import mergeline.database
 from mergeline.cli import main
 
 IDLE_MS_MAX = 2_000
-"""How long rows stay locked behind a worker that sleeps; the program's own 30 s are long for a test."""
+"""How long rows stay locked behind a worker that sleeps; the program's own are long for a test."""
 passed = Counter()
 
 

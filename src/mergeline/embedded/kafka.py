@@ -16,7 +16,7 @@ from mergeline.embedded.ports import HOST, free_ports, kafka_answers
 from mergeline.embedded.server import NO_SETTINGS, Server, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mergeline.embedded.guarded import Guarded
@@ -61,7 +61,15 @@ _CLUSTER_ID = "bWVyZ2VsaW5lLWtmay0x"
 
 
 class Kafka(Server):
-    """One broker."""
+    """One broker.
+
+    Args:
+        data_dir: where its data stays; a temporary folder without one.
+        notice: told of slow first times.
+        settings: win over those of the cluster of one.
+        relays: addresses (host:port) in front of the broker. Each has a listener of its own (`behind`), whose clients
+            are told to come back through the relay.
+    """
 
     name: ClassVar[str] = "Kafka"
     last_signal_kept: ClassVar[signal.Signals] = signal.SIGTERM
@@ -73,11 +81,14 @@ class Kafka(Server):
         data_dir: Path | None = None,
         notice: Callable[[str], None] = quiet,
         settings: Mapping[str, str] = NO_SETTINGS,
+        relays: Sequence[str] = (),
     ) -> None:
-        """`settings` win over those of the cluster of one."""
         super().__init__(data_dir=data_dir, notice=notice)
         self._own_settings = dict(settings)
-        self._port, self._controller_port = free_ports(2)
+        self._port, self._controller_port, *behind = free_ports(2 + len(relays))
+        self._relays = {f"RELAYED{number}": relay for number, relay in enumerate(relays)}
+        self.behind = [f"{HOST}:{port}" for port in behind]
+        """Where each relay has to pass its connections on to."""
         self._archive_maker: Guarded | None = None
 
     @property
@@ -112,12 +123,18 @@ class Kafka(Server):
 
     def _steps(self, folder: Path) -> list[list[str]]:
         settings, data, logging = folder / "server.properties", folder / "data", folder / "log4j2.properties"
+        own = {"PLAINTEXT": self.bootstrap_servers}
+        listeners = {
+            **own,
+            "CONTROLLER": f"{HOST}:{self._controller_port}",
+            **dict(zip(self._relays, self.behind, strict=True)),
+        }
         here = {
             "log.dirs": str(data),
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "listeners": _addresses(listeners),
+            "advertised.listeners": _addresses(own | self._relays),
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
         }
         lines = (f"{name}={value}\n" for name, value in (SETTINGS | here | self._own_settings).items())
@@ -136,3 +153,7 @@ class Kafka(Server):
 
     def _answers(self) -> bool:
         return kafka_answers(self._port)
+
+
+def _addresses(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())

@@ -89,7 +89,11 @@ class Store:
     async def statements(self) -> AsyncIterator[Statements]:
         """A connection of the pool."""
         async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            yield Statements(connection, self._on_statement)
+            try:
+                yield Statements(connection, self._on_statement)
+            except TimeoutError:
+                connection.terminate()  # or the pool would wait once more, for a cancellation that nobody answers
+                raise
 
     async def _replays(
         self, db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int]

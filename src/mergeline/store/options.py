@@ -23,8 +23,9 @@ class Options:
     """What the store is told once.
 
     `lock_keys_max`: advisory locks of one transaction. `held_rows_max`: rows of a kind that the merge candidates of
-    one batch may hold. The times are of PostgreSQL, set for each transaction: `idle_ms_max` is how long a paused
-    worker can keep its locks.
+    one batch may hold. The times are of PostgreSQL, set for each transaction: `idle_ms_max` is how long a worker
+    that is paused, or was cut off from the database, can keep its locks. All of them together, once over, are below
+    the 30 s in which everything is answered after a network has healed.
     """
 
     group_id: str = "mergeline"
@@ -33,7 +34,7 @@ class Options:
     lock_keys_max: int = 8_000
     held_rows_max: int = 200_000
     catalogs_cached_max: int = 1_000
-    lock_wait_ms_max: int = 10_000
-    statement_ms_max: int = 30_000
-    idle_ms_max: int = 30_000
+    lock_wait_ms_max: int = 5_000
+    statement_ms_max: int = 10_000
+    idle_ms_max: int = 12_000
     retries: Retries = field(default_factory=Retries)

@@ -8,15 +8,15 @@ from typing import Final
 
 import asyncpg
 
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 30.0
 """For a connection of the pool, connecting included."""
-ANSWER_SLACK_S: Final = 5.0
+ANSWER_SLACK_S: Final = 3.0
 """Above the server's own time-out: for a server, or a network, that says nothing at all any more."""
 CONNECTION_IDLE_S_MAX: Final = 300.0
 
 
-async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 30_000) -> asyncpg.Pool:
+async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 10_000) -> asyncpg.Pool:
     """A pool that connects when it is first used.
 
     Args:

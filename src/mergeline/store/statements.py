@@ -50,10 +50,8 @@ class Statements:
             yield
             await self._announce("commit")
         except BaseException as error:
-            if isinstance(error, TimeoutError):
-                # Nothing answers, so nothing would answer a rollback; a server that lost us does it by itself.
-                self._connection.terminate()
-            elif not self._connection.is_closed():
+            # Where nothing answers, nothing would answer a rollback; a server that lost us does it by itself.
+            if not isinstance(error, TimeoutError) and not self._connection.is_closed():
                 await self._announce("rollback")
                 await transaction.rollback()
             raise

@@ -1,0 +1,40 @@
+"""A connection to PostgreSQL that falls silent at any statement: one wait, and the next one goes another way."""
+
+import time
+
+import pytest
+from tests.attacks.proxy import Fault, Kind, Proxy
+from tests.services.databases import address_of, moved
+
+from mergeline.embedded.ports import free_ports
+from mergeline.store import Options, Store, open_pool
+from mergeline.store.pool import ANSWER_SLACK_S
+
+STATEMENT_MS_MAX = 100
+ONE_WAIT_S = STATEMENT_MS_MAX / 1000 + ANSWER_SLACK_S
+
+
+@pytest.fixture
+async def proxy(database_url):
+    async with Proxy("postgres", *free_ports(1), address_of(database_url)) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("kind", [Kind.CUT, Kind.DEAF])
+@pytest.mark.parametrize("at", ["begin", "lock_one", "commit"])
+async def test_one_wait_and_no_second(proxy, database_url, kind, at):
+    async def cut(name):
+        if name == at:
+            proxy.begin(Fault(kind))
+
+    pool = await open_pool(moved(database_url, proxy.address), statement_ms_max=STATEMENT_MS_MAX)
+    store = Store(pool, Options(), cut)
+    await pool.fetch("select")
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with store.statements() as db, db.transaction():
+            await db.execute("lock_one", 1)
+    assert ONE_WAIT_S <= time.monotonic() - started < 2 * ONE_WAIT_S - 0.1
+    await proxy.heal()
+    await pool.fetch("select")
+    pool.terminate()
