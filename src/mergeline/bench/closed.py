@@ -6,8 +6,6 @@ until everything is warm, in the rate.
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from mergeline.bench import processes
@@ -18,38 +16,15 @@ from mergeline.bench.mix import Messages
 from mergeline.bench.outcomes import Judge, Judgement, answer_of, subscribed
 from mergeline.bench.progress import Progress, progress_of
 from mergeline.bench.results import Closed
+from mergeline.bench.subject import Subject
 from mergeline.bench.workers import Workers
-from mergeline.bench.world import Site, World
-from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
-from mergeline.settings import Settings
-from mergeline.stream.topics import full_name
 
 WARM_SHARE: Final = 0.15
 """Of the backlog, before the clock starts: programs are loaded, plans made, the broker's code compiled."""
 SILENCE_S: Final = 60.0
 FIRST_POLL_MS: Final = 20
 READ_POLL_MS: Final = 500
-
-
-def answered_from(settings: Settings) -> str:
-    """The topic that a worker's last stage reads."""
-    return full_name(settings, Topic.IDENTIFIER_UPDATES if settings.requests_keyed else Topic.COMMANDS_BY_CUSTOMER)
-
-
-def answered_from_input(settings: Settings) -> str:
-    """The topic that a worker without a router reads."""
-    return full_name(settings, Topic.IDENTIFIER_UPDATES)
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A system under load: its world, its processes, and where it reads last."""
-
-    site: Site
-    world: World
-    workers: Workers
-    topic_of: Callable[[Settings], str] = answered_from
 
 
 async def run_closed(subject: Subject, requests: int, run: str) -> Closed:
@@ -60,12 +35,15 @@ async def run_closed(subject: Subject, requests: int, run: str) -> Closed:
         await load.backlog(judge.expect(messages.make(requests)))
     await world.add_merges(messages.merges)
     async with (
-        progress_of(world.settings, subject.topic_of) as progress,
+        progress_of(world.settings, subject.last_topic) as progress,
         metered(subject.site, world, workers) as meter,
     ):
+        if world.plan.statements:
+            await meter.begin_statements()
         first_ms = await _start(subject)
         async with meter.sampling():
             before, after, done = await _measure(progress, meter, workers, requests)
+        statements = await meter.statements() if world.plan.statements else []
         metrics_after = workers.metrics()
         peak = max((processes.peak_rss_bytes(pid) for pid in workers.pids), default=0)
         waits = {name: count / meter.samples for name, count in meter.waits.most_common()}
@@ -75,6 +53,7 @@ async def run_closed(subject: Subject, requests: int, run: str) -> Closed:
         cost=cost(before, after, done),
         batches=batches_between({}, metrics_after),
         waits=waits,
+        statements=statements,
         peak_rss_bytes=peak,
         judgement=await judged(subject, judge, run),
     )

@@ -20,3 +20,22 @@ select wait_event_type || ':' || wait_event as wait, count(*) as sessions
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and state = 'active' and wait_event is not null
 group by 1;
+
+-- name: statements_begin
+create extension if not exists pg_stat_statements;
+
+-- name: statements_reset
+select pg_stat_statements_reset();
+
+-- name: statements
+-- The first line that says something, of each statement; in the order of their time.
+select
+    left(regexp_replace(query, '\s+', ' ', 'g'), 100) as query,
+    calls,
+    rows,
+    total_exec_time as total_ms,
+    wal_bytes::bigint as wal_bytes
+from pg_stat_statements
+where dbid = (select oid from pg_database where datname = current_database())
+order by total_exec_time desc
+limit $1;

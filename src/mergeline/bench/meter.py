@@ -26,6 +26,7 @@ _NAMED: Final = re.compile(r"^-- name: (\w+)$(.*?)(?=^-- name: |\Z)", re.MULTILI
 _TEXT: Final = files("mergeline.bench").joinpath("counters.sql").read_text(encoding="utf-8")
 SQL: Final = {name: statement.strip().removesuffix(";") for name, statement in _NAMED.findall(_TEXT)}
 SAMPLE_S: Final = 0.1
+STATEMENTS_MAX: Final = 20
 PG_STAT_IO_SINCE: Final = 16
 
 
@@ -35,8 +36,20 @@ class Reading:
 
     at_s: float
     cpu_s: Mapping[str, float]
+    machine_cpu_s: float
     database: Mapping[str, int]
     topic_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one statement took in a stretch."""
+
+    query: str
+    calls: int
+    rows: int
+    total_ms: float
+    wal_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,9 @@ class Cost:
     requests: int
     seconds: float
     cpu_us: Mapping[str, float]
-    """A request, by process; empty for processes elsewhere."""
+    """A request, by process; without those that run elsewhere."""
+    others_share: float
+    """Of this machine's processors: what everything else that ran here took."""
     wal_bytes: float
     """A request, as the following."""
     topic_bytes: float | None
@@ -81,6 +96,7 @@ class Meter:
         }
         cpu_s = {name: processes.cpu_s(pids) for name, pids in places.items() if pids}
         cpu_s["load"] = time.process_time()
+        machine_cpu_s = processes.machine_cpu_s()
         at_s = time.perf_counter()
         async with self._one_at_a_time:
             row = await self._connection.fetchrow(SQL["counters"])
@@ -90,7 +106,19 @@ class Meter:
         folder = self._site.topics_folder
         prefix = self._world.settings.topic_prefix
         topic_bytes = processes.folder_bytes(folder, f"{prefix}*/*.log") if folder else 0
-        return Reading(at_s, cpu_s, database, topic_bytes)
+        return Reading(at_s, cpu_s, machine_cpu_s, database, topic_bytes)
+
+    async def begin_statements(self) -> None:
+        """Count statements from now on."""
+        async with self._one_at_a_time:
+            await self._connection.execute(SQL["statements_begin"])
+            await self._connection.execute(SQL["statements_reset"])
+
+    async def statements(self) -> list[Statement]:
+        """Those that took the most time."""
+        async with self._one_at_a_time:
+            rows = await self._connection.fetch(SQL["statements"], STATEMENTS_MAX)
+        return [Statement(**dict(row)) for row in rows]
 
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:
@@ -127,14 +155,18 @@ async def metered(site: Site, world: World, workers: Workers) -> AsyncIterator[M
 def cost(before: Reading, after: Reading, requests: int) -> Cost:
     """What lay between two readings, a request."""
     each = 1 / requests if requests else 0.0
+    seconds = after.at_s - before.at_s
+    ours_s = {name: after.cpu_s[name] - before.cpu_s[name] for name in after.cpu_s}
+    others_s = after.machine_cpu_s - before.machine_cpu_s - sum(ours_s.values())
     used = {name: after.database[name] - before.database[name] for name in after.database}
     # Sessions tell their counts once a second at most. Rows and syncs are told together, so they are compared with
     # each other, and not with what was answered.
     told = 1 / used["ledger_rows"] if used["ledger_rows"] else each
     return Cost(
         requests=requests,
-        seconds=after.at_s - before.at_s,
-        cpu_us={name: (after.cpu_s[name] - before.cpu_s[name]) * each * 1e6 for name in after.cpu_s},
+        seconds=seconds,
+        cpu_us={name: used_s * each * 1e6 for name, used_s in ours_s.items()},
+        others_share=max(0.0, others_s / seconds / processes.PROCESSORS),
         wal_bytes=used["wal_bytes"] * each,
         topic_bytes=(after.topic_bytes - before.topic_bytes) * each if after.topic_bytes else None,
         fsyncs=(used.get("fsyncs", 0) + used["wal_syncs"]) * told,

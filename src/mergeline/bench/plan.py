@@ -47,6 +47,12 @@ class Plan:
 
     requests: int
     """Of the closed run: a backlog that lies in the topic when the workers start."""
+    rates: tuple[int, ...]
+    """Of the open runs, requests a second, one run after the other."""
+    rate_shares: tuple[float, ...]
+    """Of more open runs, in shares of what the closed run did."""
+    seconds: float
+    """How long an open run sends."""
     customers: int
     entries: int
     """Identifiers of each customer before the first message."""
@@ -59,3 +65,7 @@ class Plan:
     partitions: int
     worker_settings: Mapping[str, str]
     """`MERGELINE_*` of the workers, on top of what the bench needs."""
+    baseline_requests: int
+    """Of the per-message worker that the worker is compared with; 0: none."""
+    statements: bool
+    """Whether PostgreSQL says what it spent its time on (it must have pg_stat_statements loaded)."""

