@@ -1,5 +1,7 @@
 """`verify` names each offender: every rule is broken once, behind the back of the store, and undone."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from tests.integration.desk import AT, ORG, issue, line
 from tests.integration.test_ledger import age
@@ -55,7 +57,16 @@ COPY_ROW = (
     " from ledger where request_id = 'r-1'"
 )
 
+TODAY = datetime.now(UTC).date()
+TOMORROW = TODAY + timedelta(days=1)
 BROKEN = {
+    "an entry twice": (
+        [
+            "alter table identifier drop constraint identifier_pkey",
+            "insert into identifier select * from identifier where value = 'x'",
+        ],
+        [("entry-once", "org 7: an entry of type line in source INSTORE is there 2 times")],
+    ),
     "an entry of a victim": (
         ["update identifier set customer_id = 1 where value = 'x'"],
         [("entry-owner-living", "org 7: an entry of type line in source INSTORE belongs to customer 1, who is merged")],
@@ -154,13 +165,15 @@ BROKEN = {
             COPY_ROW.format(day="day + 1", request="request_id", kind="kind", offset="9999"),
         ],
         [
-            ("request-decided-once", "org 7: request r-1 was decided 2 times"),
-            ("request-found-by-id", "org 7: request r-1 is decided in the ledger, but not known by its id"),
+            (
+                "request-decided-once",
+                f"org 7: request r-1 was decided on {TOMORROW}, but its id leads to another decision",
+            ),
         ],
     ),
     "a decided request that its id does not lead to": (
         ["delete from request where request_id = 'r-1'"],
-        [("request-found-by-id", "org 7: request r-1 is decided in the ledger, but not known by its id")],
+        [("request-decided-once", f"org 7: request r-1 was decided on {TODAY}, but its id is not known as decided")],
     ),
     "a decided request that the ledger has lost": (
         ["insert into request values (7, 'lost', current_date, current_date, 'commands-by-customer', 0, 77)"],
@@ -212,6 +225,18 @@ async def test_a_version_that_two_events_have_is_found(sql, world):
     assert "is there twice" in offences[0].offender
 
 
+@pytest.mark.parametrize("version", [b"-1", b'"2"', b"null", b"9223372036854775808", b"2.5", b"0"])
+async def test_a_version_that_no_event_can_have_is_found(sql, world, version):
+    outgoing = unpack(await sql.fetchval("select outgoing from ledger where request_id = 'r-1'"))
+    broken = [outgoing[0]._replace(value=b'{"customerVersion":%b}' % version), *outgoing[1:]]
+    await sql.execute("update ledger set outgoing = $1 where request_id = 'r-1'", pack(broken))
+    first, *_ = await found(sql)
+    assert first.offender in (
+        "org 7: request r-1 has unreadable events",
+        "org 7: customer 2 has a change of version 0 that cannot be, or is there twice",
+    )
+
+
 async def test_days_that_were_dropped_are_no_gap(sql, desk, world):
     await age(sql, 20)
     await desk.apply(desk.log.update(2, add=line("late")), desk.log.update(3, add=line("later")))
@@ -221,11 +246,21 @@ async def test_days_that_were_dropped_are_no_gap(sql, desk, world):
     assert [type(one) for one in await found(sql)] == [Summary]
 
 
-async def test_customers_are_looked_at_in_several_passes(sql, world, monkeypatch):
-    monkeypatch.setattr("mergeline.store.invariants.CUSTOMERS_AT_ONCE_MAX", 1)
+async def test_more_changes_than_are_kept_in_memory_are_sorted_on_disk(sql, world, monkeypatch):
+    monkeypatch.setattr("mergeline.store.sorting.ROWS_IN_MEMORY_MAX", 2)
+    monkeypatch.setattr("mergeline.store.sorting.BUFFER_BYTES", 30)
+    monkeypatch.setattr("mergeline.store.versions.CUSTOMERS_PAGE", 1)
     assert [type(one) for one in await found(sql)] == [Summary]
     offences = await broken(sql, "update customer set version = version + 1")
     assert len(offences) == 3
+
+
+async def test_a_day_that_is_being_pruned_is_no_offence_and_every_other_is(sql, desk, world):
+    """Request ids go first, so a prune that was killed has left rows that no id leads to."""
+    await age(sql, 20)
+    await sql.execute("delete from request where request_id = 'r-1'")
+    assert len([one async for one in verify(sql, TODAY - timedelta(days=20))]) == 2
+    assert len([one async for one in verify(sql, TODAY - timedelta(days=19))]) == 1
 
 
 async def test_no_value_of_an_identifier_is_said(sql, world):

@@ -10,7 +10,8 @@ In: messages; partitions; catalogs. Out: answers that are committed; what is sto
       read, write, progress (rows, framing)
     failures, attempts                            what an error means; a batch until it is through
     ownership                                     who may publish: `claim`, `horizons`
-    catalogs, reading, invariants, pruning        what commands do: apply and show, show, verify, prune
+    catalogs, reading, pruning                    what commands do: apply and show, show, prune
+    invariants (versions, sorting)                ... and verify
 """
 
 from mergeline.store.apply import Store

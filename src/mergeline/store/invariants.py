@@ -1,29 +1,25 @@
 """What must be true of the whole database, whatever happened to it: `mergeline verify`.
 
 In: a connection. Out: every offender of every rule, then the counts of what was looked at, all of one moment. Never:
-a change, the value of an identifier, or more in memory than a page of rows and `CUSTOMERS_AT_ONCE_MAX` customers.
+a change, the value of an identifier, or memory or temporary files (of the server's too) that grow with the tables: its
+queries follow indexes. What it keeps on disk itself is 24 bytes for each change event that the ledger has.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
-import asyncpg
-import orjson
-
-from mergeline.domain.vocabulary import Topic
-from mergeline.store.framing import Torn, unpack
 from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection, columns_of
+from mergeline.store.statements import Connection
+from mergeline.store.versions import wrong_versions
 
 ROWS_PAGE: Final = 1_000
-CUSTOMERS_AT_ONCE_MAX: Final = 1_000_000
-"""Customers whose versions are gathered in one pass over the ledger; more customers take more passes."""
-
-VERSIONS_MAX: Final = 10_000_000
-"""A version beyond is none that anybody reached."""
+IDLE_MS_MAX: Final = 600_000
+"""Between two statements: the client sorts."""
 
 RULES: Final = {
+    "entry-once": "verify_entry_once",
     "entry-owner-living": "verify_entry_owners",
     "card-owner-living": "verify_card_owners",
     "identifier-one-owner": "verify_one_owner",
@@ -36,10 +32,9 @@ RULES: Final = {
     "place-answered-once": "verify_places",
 }
 """Rules that one query can judge. A cycle of merges is a survivor that does not live."""
+OF_KEPT_DAYS: Final = frozenset({"request-decided-once", "request-found-by-id"})
+"""Rules about the ledger's days that are kept: `prune` may stand in the middle of an older one."""
 VERSIONS_RULE: Final = "versions-without-gap"
-CHANGE_TOPICS: Final = frozenset(
-    {Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,71 +53,20 @@ class Summary:
     rules: tuple[str, ...]
 
 
-async def verify(connection: Connection) -> AsyncIterator[Offence | Summary]:
-    """Every offence, and at the end one summary."""
+async def verify(connection: Connection, kept_from: date = date.min) -> AsyncIterator[Offence | Summary]:
+    """Every offence, and at the end one summary.
+
+    Args:
+        connection: to the database; it can be a standby.
+        kept_from: the first day of the ledger that no `prune` may touch.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.fetch(SQL["verify_bounds"], f"{IDLE_MS_MAX}ms")
         for rule, query in RULES.items():
-            async for row in connection.cursor(SQL[query], prefetch=ROWS_PAGE):
+            arguments = (kept_from,) if rule in OF_KEPT_DAYS else ()
+            async for row in connection.cursor(SQL[query], *arguments, prefetch=ROWS_PAGE):
                 yield Offence(rule, row["offender"])
+        async for text in wrong_versions(connection):
+            yield Offence(VERSIONS_RULE, text)
         (row,) = await connection.fetch(SQL["verify_counts"])
-        counts = dict(row)
-        customers = counts["living_customers"] + counts["merged_customers"]
-        passes = customers // CUSTOMERS_AT_ONCE_MAX + 1
-        for number in range(passes):
-            async for offence in _verify_versions(connection, number, passes):
-                yield offence
-        yield Summary(counts, (*RULES, VERSIONS_RULE))
-
-
-_CustomerKey = tuple[int, int]
-
-
-async def _verify_versions(connection: Connection, number: int, passes: int) -> AsyncIterator[Offence]:
-    """The change events that the ledger still has: each version of a customer once, none left out, up to its last."""
-    seen: dict[_CustomerKey, int] = {}
-    """A bit for each version."""
-    async for row in connection.cursor(SQL["verify_changes"], prefetch=ROWS_PAGE):
-        try:
-            changes = [change for change in _changes(row) if hash(change[0]) % passes == number]
-        except (Torn, ValueError, KeyError):
-            if number == 0:
-                yield Offence(VERSIONS_RULE, f"org {row['org_id']}: request {row['request_id']} has unreadable events")
-            continue
-        for key, version in changes:
-            bits = seen.get(key, 0)
-            if not 0 < version < VERSIONS_MAX or bits >> version & 1:
-                yield _about(key, f"has a change of version {version} that cannot be, or is there twice")
-            else:
-                seen[key] = bits | 1 << version
-    keys = list(seen)
-    for start in range(0, len(keys), ROWS_PAGE):
-        page = keys[start : start + ROWS_PAGE]
-        rows = await connection.fetch(SQL["customers_read"], *columns_of(page, 2))
-        versions = {(row["org_id"], row["customer_id"]): row["version"] for row in rows}
-        for key in page:
-            if (fault := _fault(seen[key], versions.get(key))) is not None:
-                yield _about(key, fault)
-
-
-def _about(key: _CustomerKey, fault: str) -> Offence:
-    return Offence(VERSIONS_RULE, f"org {key[0]}: customer {key[1]} {fault}")
-
-
-def _fault(bits: int, version: int | None) -> str | None:
-    """What is wrong with a customer's versions, of which `bits` were seen and `version` is stored."""
-    last = bits.bit_length() - 1
-    if version is None:
-        return "has changes, but is not registered"
-    if last != version:
-        return f"is at version {version}, but its last change is of version {last}"
-    # Older days may have been pruned, so the row of versions may begin anywhere; shifted down it is all ones.
-    ones = bits >> ((bits & -bits).bit_length() - 1)
-    return "has a gap among the versions of its changes" if ones & (ones + 1) else None
-
-
-def _changes(row: asyncpg.Record) -> Iterator[tuple[_CustomerKey, int]]:
-    """Customer and version of each change event of a ledger row."""
-    for record in unpack(row["outgoing"]):
-        if record.topic in CHANGE_TOPICS:
-            org_id, customer_id = (record.key or b"").split(b":")
-            yield (int(org_id), int(customer_id)), orjson.loads(record.value or b"")["customerVersion"]
+        yield Summary(dict(row), (*RULES, VERSIONS_RULE))

@@ -491,6 +491,19 @@ order by decided_at, at_offset;
 -- ---------------------------------------------------------------- verifying
 -- Each finds the offenders of one rule, over everything; ids only, never the value of an identifier.
 
+-- name: verify_bounds
+-- For this transaction only: rows are looked up one by one and groups come in the order of an index, so that whatever
+-- the size of the tables, the server needs no hash table or sort of theirs in memory or on disk.
+select
+    set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true),
+    set_config('enable_hashagg', 'off', true),
+    set_config('enable_sort', 'off', true),
+    set_config('jit', 'off', true),
+    set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('statement_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', $1, true);
+
 -- name: verify_counts
 select
     (select count(*) from customer where survivor_id is null) as living_customers,
@@ -501,13 +514,24 @@ select
     (select count(*) from request) as requests,
     (select count(*) from ledger) as ledger_rows;
 
--- name: verify_entry_owners
-select format('org %s: an entry of type %s in source %s belongs to customer %s, who is %s',
-    org_id, identifier.type, identifier.source, identifier.customer_id,
-    case when customer.customer_id is null then 'not registered' else 'merged' end) as offender
+-- name: verify_entry_once
+select format('org %s: an entry of type %s in source %s is there %s times', org_id, type, source, count(*)) as offender
 from identifier
-left join customer using (org_id, customer_id)
-where customer.customer_id is null or customer.survivor_id is not null;
+group by org_id, type, value, source, account
+having count(*) > 1;
+
+-- name: verify_entry_owners
+-- Each owner is looked up once; the entries of those that are wrong follow.
+select format('org %s: an entry of type %s in source %s belongs to customer %s, who is %s',
+    wrong.org_id, identifier.type, identifier.source, wrong.customer_id,
+    case when wrong.registered then 'merged' else 'not registered' end) as offender
+from (
+    select owner.org_id, owner.customer_id, customer.customer_id is not null as registered
+    from (select customer_id, org_id from identifier group by customer_id, org_id) as owner
+    left join customer on customer.org_id = owner.org_id and customer.customer_id = owner.customer_id
+    where customer.customer_id is null or customer.survivor_id is not null
+) as wrong
+join identifier on identifier.customer_id = wrong.customer_id and identifier.org_id = wrong.org_id;
 
 -- name: verify_card_owners
 select format('org %s: card %s belongs to customer %s, who is %s',
@@ -518,11 +542,20 @@ left join customer using (org_id, customer_id)
 where card.customer_id is not null and (customer.customer_id is null or customer.survivor_id is not null);
 
 -- name: verify_one_owner
+-- Only a value that is there several times can have several owners; the index knows those without the table.
 select format('org %s: one value of type %s belongs to customers %s and %s',
-    org_id, type, min(customer_id), max(customer_id)) as offender
-from identifier
-group by org_id, type, value
-having min(customer_id) <> max(customer_id);
+    several.org_id, several.type, owners.lowest, owners.highest) as offender
+from (
+    select org_id, type, value from identifier group by org_id, type, value having count(*) > 1
+) as several
+cross join lateral (
+    select min(identifier.customer_id) as lowest, max(identifier.customer_id) as highest
+    from identifier
+    where identifier.org_id = several.org_id
+        and identifier.type = several.type
+        and identifier.value = several.value
+) as owners
+where owners.lowest <> owners.highest;
 
 -- name: verify_survivors
 select format('org %s: customer %s was merged into %s, who is %s',
@@ -537,19 +570,20 @@ where victim.survivor_id is not null and (survivor.customer_id is null or surviv
 
 -- name: verify_merges
 -- A merged customer has its merge, which led, later merges included, to where the customer points now.
-select format('org %s: customer %s %s', coalesce(merge.org_id, victim.org_id),
-    coalesce(merge.victim_id, victim.customer_id),
+select format('org %s: customer %s is merged, but no merge is recorded', victim.org_id, victim.customer_id) as offender
+from customer as victim
+left join merge on merge.org_id = victim.org_id and merge.victim_id = victim.customer_id
+where victim.survivor_id is not null and merge.victim_id is null
+union all
+select format('org %s: customer %s %s', merge.org_id, merge.victim_id,
     case
-        when merge.victim_id is null then 'is merged, but no merge is recorded'
+        when victim.customer_id is null then 'is not registered, but its merge is recorded'
         when victim.survivor_id is null then 'lives, but its merge is recorded'
-        else 'points elsewhere than its recorded merge leads' end) as offender
+        else 'points elsewhere than its recorded merge leads' end)
 from merge
-full join (select * from customer where survivor_id is not null) as victim
-    on victim.org_id = merge.org_id and victim.customer_id = merge.victim_id
+left join customer as victim on victim.org_id = merge.org_id and victim.customer_id = merge.victim_id
 left join customer as first on first.org_id = merge.org_id and first.customer_id = merge.survivor_id
-where merge.victim_id is null
-    or victim.survivor_id is null
-    or coalesce(first.survivor_id, first.customer_id) is distinct from victim.survivor_id;
+where victim.survivor_id is null or coalesce(first.survivor_id, first.customer_id) is distinct from victim.survivor_id;
 
 -- name: verify_population
 select format('%s customers are registered, but %s live and %s were merged away', registered, living, merged) as offender
@@ -570,28 +604,30 @@ where (status in ('ISSUED', 'ACTIVE', 'SUSPENDED') and customer_id is null)
     or (status = 'NOT_ISSUED' and customer_id is not null);
 
 -- name: verify_decided_once
-select format('org %s: request %s was decided %s times', org_id, request_id, count(*)) as offender
-from ledger
-where kind = 'decided'
-group by org_id, request_id
-having count(*) > 1;
+-- An id leads to one place, so a second decided row of it is one that its id does not lead to. Only days from $1 on
+-- count: of older ones the ids go first when they are pruned.
+select format('org %s: request %s was decided on %s, but its id %s', decided.org_id, decided.request_id, decided.day,
+    case when request.decided_day is null then 'is not known as decided' else 'leads to another decision' end) as offender
+from ledger as decided
+left join request on request.org_id = decided.org_id and request.request_id = decided.request_id
+where decided.kind = 'decided'
+    and decided.day >= $1
+    and (request.decided_day, request.decided_topic, request.decided_partition, request.decided_offset)
+        is distinct from (decided.day, decided.at_topic, decided.at_partition, decided.at_offset);
 
 -- name: verify_decided_found
--- The look-up by request id finds the decided row, and nothing is decided that it would not find.
-select format('org %s: request %s is %s', coalesce(request.org_id, decided.org_id),
-    coalesce(request.request_id, decided.request_id),
-    case when decided.org_id is null
-        then 'known as decided, but the ledger has no such row'
-        else 'decided in the ledger, but not known by its id' end) as offender
-from (select * from ledger where kind = 'decided') as decided
-full join (select * from request where decided_day is not null) as request
-    on request.org_id = decided.org_id
-    and request.request_id = decided.request_id
-    and request.decided_day = decided.day
-    and request.decided_topic = decided.at_topic
-    and request.decided_partition = decided.at_partition
-    and request.decided_offset = decided.at_offset
-where decided.org_id is null or request.org_id is null;
+select format('org %s: request %s is known as decided, but the ledger has no such row', request.org_id, request.request_id)
+    as offender
+from request
+left join ledger as decided
+    on decided.day = request.decided_day
+    and decided.at_topic = request.decided_topic
+    and decided.at_partition = request.decided_partition
+    and decided.at_offset = request.decided_offset
+    and decided.org_id = request.org_id
+    and decided.request_id = request.request_id
+    and decided.kind = 'decided'
+where request.decided_day >= $1 and decided.org_id is null;
 
 -- name: verify_places
 select format('%s messages were answered at %s-%s-%s', count(*), at_topic, at_partition, at_offset) as offender
@@ -601,3 +637,8 @@ having count(*) > 1;
 
 -- name: verify_changes
 select org_id, request_id, outgoing from ledger where kind = 'decided';
+
+-- name: verify_versions
+select named.org_id, named.customer_id, version
+from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+left join customer using (org_id, customer_id);
