@@ -5,7 +5,8 @@ import json
 import pytest
 from aiokafka import TopicPartition
 
-from mergeline.domain.messages import Coordinate
+from mergeline.domain.decode import decode
+from mergeline.domain.messages import Coordinate, DeadLetterReason, dead_letter
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.stream.offsets import position
@@ -35,6 +36,7 @@ UNREAD = b"unread:identifier-updates:3"
         ("identifier-updates", {"orgId": 1, "customerId": 2**63}, UNREAD),
         ("identifier-updates", {"orgId": 1, "customerId": "2"}, UNREAD),
         ("card-registrations", {"orgId": 1, "cardNumber": 7}, b"unread:card-registrations:3"),
+        ("card-registrations", {"orgId": 1, "cardNumber": "7" * 256}, b"unread:card-registrations:3"),
         ("identifier-updates", [1], UNREAD),
         ("identifier-updates", b"{", UNREAD),
         ("identifier-updates", b"\xff", UNREAD),
@@ -68,6 +70,33 @@ def test_origin_headers_on_a_public_topic_are_the_producers_own():
     headers = (("mergeline-origin", b"identifier-updates/0/0/0/0"),)
     message = message_of(Record("p.identifier-updates", 3, 42, b"k", b"{}", headers), Place("identifier-updates", 3))
     assert (message.origin, message.headers) == (Coordinate("identifier-updates", 3, 42), headers)
+
+
+FORGED = [
+    *(None, b"", b"\xff\xfe", b"a/b", b"identifier-updates/0/5/0", b"identifier-updates/0/5/0/0/0"),
+    *(b"nowhere/0/5/0/0", b"update-outcomes/0/5/0/0", b"commands-by-customer/0/5/0/0"),
+    *(b"identifier-updates\0/0/5/0/0", b"identifier-updates/0/5/0/0\n", "identifier-updates/\u0663/5/0/0".encode()),
+    *(b"identifier-updates/-1/5/0/0", b"identifier-updates/0/-5/0/0", b"identifier-updates/0/5/0/7"),
+    *(b"identifier-updates/9999999999/5/0/0", b"identifier-updates/0/" + b"9" * 5_000 + b"/0/0"),
+    *(b"identifier-updates/0/5/99999999999999999999/0", b"identifier-updates/0/5/0/1"),  # whose key does not follow
+]
+
+
+@pytest.mark.parametrize("origin", FORGED)
+def test_a_record_on_the_internal_topic_that_the_router_did_not_write_is_no_request(origin):
+    headers = (("mergeline-origin", origin), ("h", b"x"))
+    for given in (headers, headers[:1], headers[1:], ()):
+        record = Record("p.commands-by-customer", 3, 42, b"k", b"{}", given, timestamp=77)
+        message = message_of(record, Place("commands-by-customer", 3))
+        here = Coordinate("commands-by-customer", 3, 42)
+        assert (message.origin, message.at, message.key, message.headers) == (here, here, b"k", given)
+        reason = decode(message)
+        assert isinstance(reason, DeadLetterReason)
+        letter = dead_letter(message, reason.code, reason.text, "p.")
+        assert (letter.topic, letter.headers[-6]) == (
+            "identifier-updates-dlt",
+            ("kafka_dlt-original-topic", b"p.commands-by-customer"),
+        )
 
 
 PARTITION = TopicPartition("t", 0)

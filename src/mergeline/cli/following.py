@@ -16,6 +16,7 @@ from mergeline.cli.events import Said, problems_text, said_of
 from mergeline.cli.kafka import Placed
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.vocabulary import Topic, dead_letter_topic
+from mergeline.stream.unpacking import shown_name
 
 Mark = TypeVar("Mark")
 Status = Literal["applied", "unchanged", "rejected", "dead letter"]
@@ -54,7 +55,7 @@ class Answer(Generic[Mark]):
         """For a program: the outcome's data, or the dead letter's headers."""
         if self.status != "dead letter":
             return orjson.loads(self.record.value)
-        return {name: (value or b"").decode(errors="replace") for name, value in self.record.headers}
+        return {shown_name(name): (value or b"").decode(errors="replace") for name, value in self.record.headers}
 
 
 class _Sent(NamedTuple, Generic[Mark]):

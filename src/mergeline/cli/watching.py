@@ -19,6 +19,7 @@ from mergeline.cli.kafka import reading
 from mergeline.cli.output import console, note, print_json
 from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, dead_letter_topic
 from mergeline.settings import Settings
+from mergeline.stream.unpacking import shown_name
 
 TOPICS: Final = [*map(str, EVENT_TOPICS), *(dead_letter_topic(topic) for topic in INPUT_TOPICS)]
 POLL_MS: Final = 500
@@ -93,7 +94,7 @@ def as_document(topic: str, record: ConsumerRecord) -> dict[str, Any]:
         "offset": record.offset,
         "timestampMs": record.timestamp,
         "key": _text(record.key),
-        "headers": {name: _text(value) for name, value in record.headers},
+        "headers": {shown_name(name): _text(value) for name, value in record.headers},
         "data": data,
     }
     return said if data is not None else said | {"text": _text(record.value)}

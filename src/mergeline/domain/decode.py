@@ -47,6 +47,8 @@ class _Refused(Exception):
 
 def decode(message: Message) -> Request | DeadLetterReason:
     """What the message asks for; or, never raising, why it is a dead letter."""
+    if message.origin.topic not in _COMMANDS:
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, "not sent to a public topic")
     body = message.value if message.value is not None else b""
     if len(body) > BYTES_MAX:
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, f"{len(body)} bytes; at most {BYTES_MAX}")

@@ -22,6 +22,8 @@ from mergeline.domain.vocabulary import ErrorCode, EventType, Status, Topic
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mergeline:events")
 TIMESTAMPS_CACHED: Final = 64
 """All events of a batch have one time."""
+TRACEPARENT_MAX_BYTES: Final = 256
+"""W3C's has 55; what is longer is none, and each event would carry it."""
 DUPLICATE: Final[Header] = ("mergeline-duplicate", b"true")
 """Goes with the stored outcome when a producer sends a request again."""
 
@@ -144,7 +146,11 @@ class _Draft:
         self.occurred_at = timestamp(at)
         self.records: list[Outgoing] = []
         self.positions: dict[str, int] = {}
-        self.trace = tuple(header for header in request.message.headers if header[0] == "traceparent")[:1]
+        self.trace = tuple(
+            (name, value)
+            for name, value in request.message.headers
+            if name == "traceparent" and value is not None and len(value) <= TRACEPARENT_MAX_BYTES
+        )[:1]
 
     def change(self, topic: Topic, event_type: EventType, customer_id: int | None, data: dict[str, Any]) -> None:
         self.version += 1

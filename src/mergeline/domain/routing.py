@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from mergeline.domain.decode import BYTES_MAX
-from mergeline.domain.requests import ID_MAX
+from mergeline.domain.requests import ID_MAX, TEXT_MAX
 from mergeline.domain.vocabulary import Topic
 
 UNREAD: Final = b"unread:"
@@ -30,7 +30,9 @@ def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
     org_id = document["orgId"]
     if topic == Topic.CARD_REGISTRATIONS:
         number = document.get("cardNumber")
-        return f"{org_id}:card:{number.strip()}".encode() if isinstance(number, str) else unread
+        if not isinstance(number, str) or len(number) > TEXT_MAX:
+            return unread
+        return f"{org_id}:card:{number.strip()}".encode()
     customer_id = document.get("customerId")
     return f"{org_id}:{customer_id}".encode() if _is_id(customer_id) else unread
 

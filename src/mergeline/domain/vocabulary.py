@@ -36,8 +36,8 @@ EVENT_TOPICS: Final = (
 
 
 def dead_letter_topic(topic: str) -> str:
-    """Where the dead letters of an input topic go."""
-    return f"{topic}-dlt"
+    """Where the dead letters of an input topic go; what stands on the internal topic by itself goes to the first's."""
+    return f"{topic if topic in INPUT_TOPICS else Topic.IDENTIFIER_UPDATES}-dlt"
 
 
 class EventType(StrEnum):

@@ -16,6 +16,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.stream import unpacking
+
+assert unpacking  # noqa: S101 - whoever makes a client reads with it
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

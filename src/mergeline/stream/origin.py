@@ -2,19 +2,25 @@
 
 In: a fetched record. Out: the record to route, or the `Message` it stands for. Never: a look at the value, or
 trust in a header that the router did not write: its two stand first and are counted, so that what a producer names
-alike behind them is the producer's own.
+alike behind them is the producer's own. A record of the internal topic without them is its own origin, and no request.
 """
 
+import re
 from typing import Any, Final, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Coordinate, Header, Message, Outgoing
-from mergeline.domain.vocabulary import Topic
+from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 
 ORIGIN: Final = "mergeline-origin"
 """`topic/partition/offset/timestamp_ms/keyed`; keyed is 1 where the producer's key follows in `ORIGIN_KEY`."""
 ORIGIN_KEY: Final = "mergeline-origin-key"
+
+
+_ORIGIN: Final = re.compile(
+    rf"({'|'.join(INPUT_TOPICS)})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,18}})/([01])".encode()
+)
 
 
 class Place(NamedTuple):
@@ -24,19 +30,32 @@ class Place(NamedTuple):
     partition: int
 
 
-class Record(Protocol):
+class Content(Protocol):
+    """What a record holds, wherever it stands."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Any bytes."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Any bytes."""
+
+    @property
+    def headers(self) -> Any:
+        """Pairs of a name and any bytes or None."""
+
+
+class Record(Content, Protocol):
     """A record as aiokafka hands it over."""
 
     topic: str
     partition: int
     offset: int
     timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Any
 
 
-def bytes_of(record: Record) -> int:
+def bytes_of(record: Content) -> int:
     """What the record holds: key, value, headers."""
     size = len(record.value or b"") + len(record.key or b"")
     for name, value in record.headers:
@@ -62,8 +81,10 @@ def message_of(record: Record, place: Place) -> Message:
     at = Coordinate(place.topic, place.partition, record.offset)
     headers = tuple(record.headers)
     if headers and headers[0][0] == ORIGIN and place.topic == Topic.COMMANDS_BY_CUSTOMER:
-        topic, partition, offset, timestamp_ms, keyed = (headers[0][1] or b"").decode().split("/")
-        origin = Coordinate(topic, int(partition), int(offset))
-        key = headers[1][1] if keyed == "1" else None
-        return Message(origin, at, int(timestamp_ms), key, record.value, headers[1 + int(keyed) :])
+        match = _ORIGIN.fullmatch(headers[0][1] or b"")
+        keyed = match is not None and match[5] == b"1"
+        if match is not None and (not keyed or (headers[1:2] and headers[1][0] == ORIGIN_KEY)):
+            origin = Coordinate(match[1].decode(), int(match[2]), int(match[3]))
+            key = headers[1][1] if keyed else None
+            return Message(origin, at, int(match[4]), key, record.value, headers[1 + keyed :])
     return Message(at, at, record.timestamp, record.key, record.value, headers)

@@ -23,15 +23,19 @@ from aiokafka.errors import IllegalOperation, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from mergeline.domain.messages import Outgoing
+from mergeline.domain.messages import Header, Outgoing
 from mergeline.settings import Settings
+from mergeline.stream.unpacking import raw_name
 
 BATCH_MAX_BYTES: Final = 512 * 1024
 LARGE_BYTES: Final = 64 * 1024
 """A larger value is no request; it travels as a dead letter, alone in its broker batch."""
 HASHES_CACHED_MAX: Final = 1 << 16
 """Keys whose hash is remembered: it is computed in Python, and a customer's key comes three times a request."""
+KEY_MAX_BYTES: Final = 1024
+"""A longer key is none of ours: it is neither worth a second of computing nor a place in a cache."""
 GZIP: Final = 1
 RETRY_BACKOFF_MS: Final = 5
 KILL_WAIT_S: Final = 1.0
@@ -74,6 +78,26 @@ class _StrictSender(Sender):
             return
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, manager.transactional_id)
         await _StrictEndTxn(self, commit_result).do(node_id)
+
+
+class _RawName(str):
+    """A header's name that encodes to what its producer sent."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return raw_name(self)
+
+
+class _OddBatch(BatchBuilder):
+    """aiokafka's quick builder encodes names by itself; its other one asks them."""
+
+    def __init__(self, *, is_transactional: bool) -> None:
+        super().__init__(BATCH_MAX_BYTES, GZIP, is_transactional=is_transactional)
+        self._builder = _DefaultRecordBatchBuilderPy(2, GZIP, is_transactional, -1, -1, 0, BATCH_MAX_BYTES)
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._builder.set_producer_state(producer_id, producer_epoch, base_sequence)
 
 
 class Publisher:
@@ -171,17 +195,23 @@ class Publisher:
         filled: dict[tuple[str, int], list[Any]] = {}
         for topic, key, value, headers in records:
             count = self._partitions.get(topic) or await self._count(topic)
-            hashed = _hash(key) if key is not None else crc32(value or b"")
+            hashed = _hash(key) if key is not None and len(key) <= KEY_MAX_BYTES else crc32(key or value or b"")
             place = topic, (hashed & 0x7FFFFFFF) % count
             batches = filled.get(place)
             if batches is None:
                 batches = filled[place] = [self._producer.create_batch()]
             if value is not None and len(value) > LARGE_BYTES:
-                batches += [self._large_batch(), self._producer.create_batch()]
-                batches[-2].append(timestamp=None, key=key, value=value, headers=list(headers))
-            elif batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
-                batches.append(self._producer.create_batch())  # which, empty, takes any record
-                batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
+                batches += [self._large_batch(key, value, headers), self._producer.create_batch()]
+                continue
+            try:
+                added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
+                if added is None:
+                    batches.append(self._producer.create_batch())  # which, empty, takes any record
+                    added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
+                if added.size > BATCH_MAX_BYTES:
+                    batches[-1:] = [self._large_batch(key, value, headers), self._producer.create_batch()]
+            except UnicodeEncodeError:
+                batches += [self._odd_batch(key, value, headers), self._producer.create_batch()]
         sendable: dict[tuple[str, int], list[Any]] = {}
         for (topic, partition), batches in filled.items():
             sendable[self._prefix + topic, partition] = [batch for batch in batches if batch.record_count()]
@@ -189,9 +219,21 @@ class Publisher:
                 batch.close()
         return sendable
 
-    def _large_batch(self) -> BatchBuilder:
-        """For one large record, compressed: its producer may have needed that to get it past the broker's limit."""
-        return BatchBuilder(BATCH_MAX_BYTES, GZIP, is_transactional=self.transactional_id is not None)
+    def _large_batch(self, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> BatchBuilder:
+        """One large record, compressed: its producer may have needed that to get it past the broker's limit."""
+        batch = BatchBuilder(BATCH_MAX_BYTES, GZIP, is_transactional=self.transactional_id is not None)
+        try:
+            batch.append(timestamp=None, key=key, value=value, headers=list(headers))
+        except UnicodeEncodeError:
+            return self._odd_batch(key, value, headers)
+        return batch
+
+    def _odd_batch(self, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> BatchBuilder:
+        """One record with a header's name that is no UTF-8, as it was sent."""
+        batch = _OddBatch(is_transactional=self.transactional_id is not None)
+        raw = [(_RawName(name), text) for name, text in headers]
+        batch.append(timestamp=None, key=key, value=value, headers=raw)
+        return batch
 
     async def _count(self, topic: str) -> int:
         """How many partitions a topic (without prefix) has."""
