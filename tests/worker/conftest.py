@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import uuid
 
 import pytest
@@ -11,16 +10,7 @@ from tests.worker.harness import World
 
 
 def pytest_addoption(parser):
-    parser.addoption("--seed", type=int, default=0, help="replay a random test with this seed (0: choose one)")
     parser.addoption("--every-fail-point", action="store_true", help="stop workers at every point, not only at some")
-
-
-@pytest.fixture
-def seed(request):
-    """`--seed N` replays a run; the seed stands in the failure either way."""
-    chosen = request.config.getoption("--seed") or random.randrange(1 << 32)
-    print(f"\nreplay with: pytest {request.node.nodeid} --seed {chosen}")
-    return chosen
 
 
 @contextlib.asynccontextmanager

@@ -60,16 +60,11 @@ class World:
 
     # ------------------------------------------------------------ setting up
 
-    async def prepare(self, partitions=3, catalog=CATALOG):
+    async def prepare(self, partitions=3, catalog=CATALOG, topics=OUTPUTS):
         """Topics and catalog by the commands that users run; then a producer, and a reader of all that comes out."""
         await self.command("topics", "create", "--partitions", str(partitions), "--replication-factor", "1")
         await self.apply_catalog(catalog)
-        self._producer = await self._opened(
-            AIOKafkaProducer(
-                bootstrap_servers=self.bootstrap_servers, enable_idempotence=True, linger_ms=5,
-                max_batch_size=1 << 18, max_request_size=4 << 20, metadata_max_age_ms=10_000,
-            )
-        )  # fmt: skip
+        await self.new_producer()
         self._consumer = await self._opened(
             AIOKafkaConsumer(
                 bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed",
@@ -77,9 +72,18 @@ class World:
             )
         )  # fmt: skip
         self._uncommitted = await self._opened(AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers))
-        self._consumer.assign([TopicPartition(self.prefix + name, p) for name in OUTPUTS for p in range(partitions)])
+        self._consumer.assign([TopicPartition(self.prefix + name, p) for name in topics for p in range(partitions)])
         self._partitions = partitions
         self._reading = asyncio.create_task(self._read())
+
+    async def new_producer(self):
+        """The producer of what goes in; another one after an error that none survives."""
+        self._producer = await self._opened(
+            AIOKafkaProducer(
+                bootstrap_servers=self.bootstrap_servers, enable_idempotence=True, linger_ms=5,
+                max_batch_size=1 << 18, max_request_size=4 << 20, metadata_max_age_ms=10_000,
+            )
+        )  # fmt: skip
 
     async def apply_catalog(self, catalog):
         path = self.folder / f"catalog-{catalog['orgId']}.json"  # JSON is YAML
@@ -276,6 +280,10 @@ class World:
         done = {place: known.offset for place, known in committed.items()}
         return {place: (done.get(place), end) for place, end in wanted.items() if max(done.get(place, 0), 0) < end}
 
+    def took(self, topic, records):
+        """What the reader does with what it read."""
+        self.records[topic] += records
+
     _handing_over = False
 
     async def _read(self):
@@ -286,7 +294,7 @@ class World:
             except KafkaError:  # a broker that was killed
                 found = {}
             for place, records in found.items():
-                self.records[place.topic.removeprefix(self.prefix)] += records
+                self.took(place.topic.removeprefix(self.prefix), records)
             self._handing_over = False
             if found:
                 self._arrived.set()

@@ -4,6 +4,7 @@ import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.services import databases
 from tests.worker.harness import REGISTERED, UPDATES
+from tests.worker.load import owns
 from tests.worker.proxy import Relay
 
 NOWHERE = "127.0.0.1:1"
@@ -102,3 +103,10 @@ async def test_a_broker_and_a_database_that_come_up_late_are_waited_for(module_w
         await broker.close()
         await database.close()
     assert len(module_world.records[REGISTERED]) == 1
+
+
+async def test_one_that_shared_out_the_partitions_before_it_knew_them_does_so_again_soon(world):
+    worker = world.worker("tests.worker.forgetful")
+    await world.until(lambda: worker.events("assignment.opened"), "an assignment")
+    assert worker.events("assignment.opened")[0]["partitions"] == 0
+    await world.until(lambda: owns(worker), "partitions", timeout_s=30)

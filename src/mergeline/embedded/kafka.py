@@ -25,6 +25,8 @@ HEAP_MB = 512
 HEARTBEAT_MS = 500
 SESSION_TIMEOUT_MS = 1500
 """Short, for a killed broker's successor is let in when the session of its predecessor has ended."""
+MEMBER_SESSION_TIMEOUT_MS_MIN = 1000
+"""Kafka's own 6 s are long for a test that waits until a killed member of a group is given up."""
 
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -42,6 +44,7 @@ SETTINGS = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": str(MEMBER_SESSION_TIMEOUT_MS_MIN),
     "broker.heartbeat.interval.ms": str(HEARTBEAT_MS),
     "broker.session.timeout.ms": str(SESSION_TIMEOUT_MS),
 }
