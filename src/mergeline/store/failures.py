@@ -86,6 +86,8 @@ _BY_CLASS: Final = {
     "54": Kind.POISON,  # a program limit: a row or an index entry too long
     "P0": Kind.POISON,  # raised by a trigger
 }
+_CLOSED: Final = "the handler is closed"
+"""uvloop's words, in a RuntimeError, for a connection that was reset before its reader heard of it."""
 
 
 def kind_of(error: BaseException) -> Kind:
@@ -107,6 +109,8 @@ def kind_of(error: BaseException) -> Kind:
             return Kind.POISON  # a value that its column's type cannot take
         case asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():
             return Kind.TRANSIENT  # TimeoutError is an OSError
+        case RuntimeError() if _CLOSED in str(error):
+            return Kind.TRANSIENT
         case Exception():
             return Kind.POISON
         case _:

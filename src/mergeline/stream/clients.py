@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import aiokafka.conn
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 
 from mergeline.errors import SetupError
@@ -19,6 +21,24 @@ from mergeline.settings import Settings, variable
 from mergeline.stream import unpacking
 
 assert unpacking  # noqa: S101 - whoever makes a client reads with it
+
+
+class _Connection(AIOKafkaConnection):
+    """What uvloop says of a connection that was reset before its reader heard of it is no OSError.
+
+    aiokafka takes it for a bug of its own then, and its consumer crashes.
+    """
+
+    def send(self, *arguments: Any, **options: Any) -> Any:
+        """As aiokafka's."""
+        try:
+            return super().send(*arguments, **options)
+        except RuntimeError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(str(error)) from error
+
+
+aiokafka.conn.AIOKafkaConnection = _Connection
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

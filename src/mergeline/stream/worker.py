@@ -30,9 +30,10 @@ from mergeline.stream.watchdog import Watchdog
 
 Step = Callable[[], Awaitable[None]]
 HEARTBEATS_A_SESSION: Final = 3
-REBALANCE_TIMEOUT_S: Final = 12.0
-REQUEST_TIMEOUT_S: Final = 15.0
-"""Above the former, for which a JoinGroup may wait. A connection that fell silent is given up after it."""
+REBALANCE_TIMEOUT_S: Final = 9.0
+REQUEST_TIMEOUT_S: Final = 11.0
+"""Above the former, for which a JoinGroup may wait. A connection that fell silent is given up after it; the consumer
+has two, and may find them out one behind the other."""
 NO_POLL_LIMIT_S: Final = 600_000.0
 """Faust's own 1000 s throw an idle or a blocked worker out for good (faust-streaming #138); the watchdog judges."""
 STREAM_BUFFER: Final = 32
