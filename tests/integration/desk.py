@@ -4,11 +4,12 @@ A message has two places, as in production: where its producer put it, and where
 """
 
 import asyncio
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from mergeline.domain.batch import Answer
 from mergeline.domain.messages import Coordinate, Message, Outgoing
@@ -47,7 +48,7 @@ class Log:
 
     def routed_again(self, message: Message) -> Message:
         """The router repeats itself: the same origin at another place."""
-        return dataclasses.replace(message, at=self._next(*AT))
+        return replace(message, at=self._next(*AT))
 
     def sent_again(self, message: Message, value: bytes | None = None) -> Message:
         """The producer repeats itself: another origin, the same bytes (or not)."""

@@ -8,10 +8,10 @@ lists.
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.property.model import Model, ModelCard
 from tests.unit.world import CATALOG, ORG, Rows, World
 

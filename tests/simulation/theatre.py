@@ -4,11 +4,12 @@ In: the address of a migrated database; scenes. Out: what the store said and hol
 that the reference model gives for a serial order.
 """
 
-import dataclasses
 import itertools
 import json
+from dataclasses import dataclass
 
 import asyncpg
+from msgspec.structs import replace
 from tests.simulation.compare import published
 from tests.simulation.machine import INTERNAL, MERGE_MAX_ENTRIES
 from tests.simulation.schedules import Rival, Stage, one_schedule
@@ -31,7 +32,7 @@ select topic, dead_letters_in_a_row as run from partition_owner where partition 
 """
 
 
-@dataclasses.dataclass
+@dataclass
 class Scene:
     """One org: what was there before, and the operations, as catalogs and batches of real messages."""
 
@@ -97,7 +98,7 @@ class Theatre:
                 "origin": Coordinate(first.origin.topic, scene.org, offset),
             },
         }
-        return dataclasses.replace(first, **again[how])
+        return replace(first, **again[how])
 
     async def prepare(self, scenes, *, warm=False):
         """What was there before, of many scenes at once; `warm`: the second rival has the catalogs cached."""

@@ -1,10 +1,10 @@
 """What a message means, given what the ledger has under its request id: one test a row, then what follows from it."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.world import NOW, ORG, Said, World, headers_of, issue, named
 
 from mergeline.domain.batch import Refused
@@ -21,7 +21,7 @@ UPDATE = {"orgId": ORG, "customerId": 1, "source": "INSTORE", "requestId": "r", 
 
 def row(kind: RowKind = RowKind.DECIDED, **fields: object) -> LedgerRow:
     decided = LedgerRow(ORG, "r", kind, BODY, "applied", None, ORIGIN, AT, None, NOW, ())
-    return decided._replace(**fields)
+    return replace(decided, **fields)
 
 
 DECIDED = row()
@@ -317,8 +317,8 @@ def test_a_stricter_or_laxer_decoder_does_not_change_an_answer(world: World) -> 
     body = {name: value for name, value in UPDATE.items() if name != "requestId"}
     message = world.message(body)
     first = world.batch([message])[0]
-    world.rows.ledger[0] = world.rows.ledger[0]._replace(
-        kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
+    world.rows.ledger[0] = replace(
+        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
     )
     (second,) = world.batch([message])
     assert first.status == "applied"

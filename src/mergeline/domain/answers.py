@@ -4,9 +4,10 @@ In: what `decide` found. Out: values that `events` turns into bytes and `fold` i
 identifier in a message text (it is personal data; the path says which one is meant).
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
 
 from mergeline.domain.vocabulary import CardStatus, ErrorCode, Status, WarningCode, upstream_code
 
@@ -32,8 +33,7 @@ class Entry(NamedTuple):
         return Scope(self.source, self.account)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True, gc=False):
     """An error or a warning: a code, a sentence, a JSON pointer, the upstream number, the others involved."""
 
     code: ErrorCode | WarningCode
@@ -64,7 +64,7 @@ def problem(
     return Problem(code, message, path, upstream_code(code, identifier_type), customer_ids)
 
 
-class Customer(NamedTuple):
+class Customer(Struct, frozen=True, gc=False):
     """A registered customer; `survivor_id` is None while it lives."""
 
     org_id: int
@@ -75,8 +75,7 @@ class Customer(NamedTuple):
     merged_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True, gc=False):
     """A loyalty card; `customer_id` is None while nobody holds it."""
 
     org_id: int
@@ -97,8 +96,7 @@ class Match(NamedTuple):
     entries: tuple[Scope, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True, gc=False):
     """Victim into survivor, with all that moved (cards: number and series id), each list sorted."""
 
     victim_id: int
@@ -110,7 +108,7 @@ class Merge:
     warnings: tuple[Problem, ...] = ()
 
 
-class CardChange(NamedTuple):
+class CardChange(Struct, frozen=True, gc=False):
     """What happens to one card; `before` is None for a card made on the spot."""
 
     kind: Literal["issued", "removed", "status_changed"]
@@ -118,7 +116,7 @@ class CardChange(NamedTuple):
     after: Card
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True, gc=False):
     """What one request does, and what is said about it. A rejection changes nothing.
 
     `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer whose version

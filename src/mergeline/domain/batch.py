@@ -5,10 +5,10 @@ state with all decisions folded in. Never: I/O.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from mergeline.domain import events
 from mergeline.domain.answers import Decision, Merge
@@ -22,8 +22,7 @@ from mergeline.domain.state import State
 from mergeline.domain.vocabulary import Status
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True, gc=False):
     """A message that is to become a dead letter, under its own or its derived request id."""
 
     message: Message
@@ -31,7 +30,7 @@ class Refused:
     request_id: str
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """What to publish for a message, and what to store (None where the ledger has it already)."""
 
     message: Message
@@ -117,17 +116,11 @@ def _answer(
 
 def _publications(state: State, prepared: Prepared, decision: Decision) -> tuple[Outgoing, ...]:
     """The records of a decision, with the versions of those it concerns as they are before it is folded in."""
-    org_id = prepared.request.org_id
-
-    def version(customer_id: int) -> int:
-        # A customer that this request creates has none yet.
-        customer = state.customers.get((org_id, customer_id))
-        return customer.version if customer is not None else 0
-
-    merge = decision.merge
+    org_id, merge = prepared.request.org_id, decision.merge
+    target = None if decision.version_of is None else state.version(org_id, decision.version_of)
     gone = (merge.victim_id, *merge.repointed_ids) if merge is not None else ()
-    target = version(decision.version_of) if decision.version_of is not None else None
-    return events.publications(prepared, decision, target, {victim_id: version(victim_id) for victim_id in gone})
+    victims = {victim_id: state.version(org_id, victim_id) for victim_id in gone}
+    return events.publications(prepared, decision, target, victims)
 
 
 def _refuse(ledger: Ledger, refused: Refused, now: datetime, topic_prefix: str) -> Answer:

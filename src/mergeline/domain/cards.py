@@ -6,9 +6,11 @@ cards, or one error a card. Never: a look at identifiers; a card causes no merge
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mergeline.domain.answers import Card, CardChange, Merge, Problem, problem
 from mergeline.domain.catalog import Series
@@ -27,8 +29,7 @@ from mergeline.domain.vocabulary import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CardStage:
+class CardStage(Struct, frozen=True, gc=False):
     """What the stage found; `merge_warnings` are those of the merge (a cap that it exceeds)."""
 
     errors: tuple[Problem, ...] = ()

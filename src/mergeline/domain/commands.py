@@ -4,12 +4,13 @@ In: nothing. Out: values that `prepare` takes. Never: anything but the three com
 """
 
 from datetime import datetime
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from mergeline.domain.messages import Message
 
 
-class NamedIdentifier(NamedTuple):
+class NamedIdentifier(Struct, frozen=True, gc=False):
     """An identifier as written (trimmed), with the JSON pointer of the item as sent."""
 
     path: str
@@ -17,7 +18,7 @@ class NamedIdentifier(NamedTuple):
     value: str
 
 
-class NamedCard(NamedTuple):
+class NamedCard(Struct, frozen=True, gc=False):
     """A card as written; series and label are None where a removal leaves them out."""
 
     path: str
@@ -27,7 +28,7 @@ class NamedCard(NamedTuple):
     label: str | None
 
 
-class UpdateIdentifiers(NamedTuple):
+class UpdateIdentifiers(Struct, frozen=True, gc=False):
     """Remove, add, and change cards of a registered customer, in one scope."""
 
     org_id: int
@@ -41,7 +42,7 @@ class UpdateIdentifiers(NamedTuple):
     requested_at: datetime | None = None
 
 
-class RegisterCustomer(NamedTuple):
+class RegisterCustomer(Struct, frozen=True, gc=False):
     """Create a customer, then add its identifiers by the rules of an update."""
 
     org_id: int
@@ -52,7 +53,7 @@ class RegisterCustomer(NamedTuple):
     registered_at: datetime | None = None
 
 
-class RegisterCard(NamedTuple):
+class RegisterCard(Struct, frozen=True, gc=False):
     """Create a card that belongs to nobody."""
 
     org_id: int
@@ -66,7 +67,7 @@ class RegisterCard(NamedTuple):
 Command = UpdateIdentifiers | RegisterCustomer | RegisterCard
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """A well-formed message: the command, the id it goes by, and the hash of its bytes (SHA-256)."""
 
     message: Message

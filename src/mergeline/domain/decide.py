@@ -4,8 +4,9 @@ In: `State` (read only), `Prepared`, the time, the limits. Out: one `Decision`, 
 Never: I/O, or a change of the state (that is `State.fold`). The order of the lists in a request does not matter.
 """
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from mergeline.domain.answers import Customer, Decision, Entry, Problem, problem
 from mergeline.domain.cards import NO_CARDS, CardStage, decide_cards, registered_card
@@ -73,7 +74,7 @@ def _register(state: State, prepared: Prepared, command: RegisterCustomer, now: 
     if identifiers.errors:
         return rejected(now, identifiers.errors)
     decision = _applied(state, created, now, identifiers, NO_CARDS, ())
-    return decision._replace(status=Status.APPLIED, registered=created)
+    return replace(decision, status=Status.APPLIED, registered=created)
 
 
 def _applied(

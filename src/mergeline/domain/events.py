@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from mergeline.domain.answers import CardChange, Decision, Entry, Merge, Scope, problem
+from mergeline.domain.answers import CardChange, Decision, Entry, Merge, Problem, Scope, problem
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
 from mergeline.domain.messages import Header, Outgoing
@@ -20,6 +20,9 @@ from mergeline.domain.prepare import Prepared
 from mergeline.domain.vocabulary import ErrorCode, EventType, Status, Topic
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mergeline:events")
+_NAMESPACE_BYTES: Final = NAMESPACE.bytes
+_VARIANTS: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
+"""A hexadecimal digit with its two upper bits as RFC 9562 has them."""
 TIMESTAMPS_CACHED: Final = 64
 """All events of a batch have one time."""
 TRACEPARENT_MAX_BYTES: Final = 256
@@ -30,34 +33,52 @@ DUPLICATE: Final[Header] = ("mergeline-duplicate", b"true")
 _SPECVERSION: Final[Header] = ("ce_specversion", b"1.0")
 _SOURCE: Final[Header] = ("ce_source", b"/mergeline")
 _CONTENT_TYPE: Final[Header] = ("content-type", b"application/json")
-_TYPES: Final[dict[EventType, Header]] = {kind: ("ce_type", kind.encode()) for kind in EventType}
-_CARD_EVENTS: Final = {
-    "issued": (Topic.CARD_ISSUED, EventType.CARD_ISSUED),
-    "removed": (Topic.CARD_CHANGED, EventType.CARD_REMOVED),
-    "status_changed": (Topic.CARD_CHANGED, EventType.CARD_STATUS_CHANGED),
+
+
+class _Kind:
+    """A topic with one of the types of its events, and what both have ready-made in each event."""
+
+    __slots__ = ("name", "topic", "type")
+
+    def __init__(self, topic: Topic, event_type: EventType) -> None:
+        self.topic = topic
+        self.name = topic.encode()
+        self.type: Header = ("ce_type", event_type.encode())
+
+
+_MERGED: Final = _Kind(Topic.CUSTOMER_MERGED, EventType.CUSTOMER_MERGED)
+_IDENTIFIERS: Final = _Kind(Topic.IDENTIFIERS_CHANGED, EventType.IDENTIFIERS_CHANGED)
+_REDIRECT: Final = _Kind(Topic.CUSTOMER_REDIRECTS, EventType.CUSTOMER_REDIRECT)
+_UPDATE: Final = _Kind(Topic.UPDATE_OUTCOMES, EventType.UPDATE_OUTCOME)
+_REGISTRATION: Final = _Kind(Topic.REGISTRATION_OUTCOMES, EventType.REGISTRATION_OUTCOME)
+_CARDS: Final = {
+    "issued": _Kind(Topic.CARD_ISSUED, EventType.CARD_ISSUED),
+    "removed": _Kind(Topic.CARD_CHANGED, EventType.CARD_REMOVED),
+    "status_changed": _Kind(Topic.CARD_CHANGED, EventType.CARD_STATUS_CHANGED),
 }
 
 
 def event_id(org_id: int, request_id: str, topic: str, position: int) -> str:
     """UUIDv5 of org, request id, topic (without prefix) and the event's position in it for this request."""
-    return _uuid5(f"{org_id}:{request_id}:{topic}:{position}")
+    return _uuid5(b"%b%b:%d" % (_names(org_id, request_id), topic.encode(), position))
 
 
 def reused_event_id(org_id: int, request_id: str, body_sha256: bytes) -> str:
     """The id of the outcome that says that a request id was used before with another body."""
-    return _uuid5(f"{org_id}:{request_id}:reused:{body_sha256.hex()}")
+    return _uuid5(b"%breused:%b" % (_names(org_id, request_id), body_sha256.hex().encode()))
 
 
-def _uuid5(name: str) -> str:
-    """`str(uuid.uuid5(NAMESPACE, name))` without the object in between: every event needs one (RFC 9562, 5.5)."""
-    digest = bytearray(sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+def _names(org_id: int, request_id: str) -> bytes:
+    """What the ids of all events of a request are made of, behind the namespace."""
+    return _NAMESPACE_BYTES + f"{org_id}:{request_id}:".encode()
 
 
-@lru_cache(TIMESTAMPS_CACHED)
+def _uuid5(name: bytes) -> str:
+    """`str(uuid.uuid5(...))` of a namespace and a name, without the object in between (RFC 9562, 5.5)."""
+    digits = sha1(name, usedforsecurity=False).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{_VARIANTS[digits[16]]}{digits[17:20]}-{digits[20:32]}"
+
+
 def timestamp(at: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -76,23 +97,24 @@ def publications(
     """
     draft = _Draft(prepared.request, decision.occurred_at, version or 0)
     target_id = decision.version_of
-    if decision.merge is not None:
-        draft.change(Topic.CUSTOMER_MERGED, EventType.CUSTOMER_MERGED, target_id, merge_data(decision.merge))
+    merge = decision.merge
+    if merge is not None:
+        draft.change(_MERGED, target_id, merge_data(merge))
     if decision.removed or decision.added:
-        draft.change(
-            Topic.IDENTIFIERS_CHANGED,
-            EventType.IDENTIFIERS_CHANGED,
-            target_id,
-            {"customerId": target_id}
-            | _scope(prepared.scope)
-            | {"added": _identifiers(decision.added), "removed": _identifiers(decision.removed)},
-        )
+        source, account = prepared.scope
+        data: dict[str, Any] = {
+            "customerId": target_id,
+            "source": source,
+            "accountId": account or None,
+            "added": [{"type": entry.type, "value": entry.value} for entry in decision.added],
+            "removed": [{"type": entry.type, "value": entry.value} for entry in decision.removed],
+        }
+        draft.change(_IDENTIFIERS, target_id, data)
     for change in decision.cards:
-        topic, event_type = _CARD_EVENTS[change.kind]
-        draft.change(topic, event_type, target_id, {"customerId": target_id} | _card(change))
-    if decision.merge is not None:
-        for victim_id in (decision.merge.victim_id, *decision.merge.repointed_ids):
-            draft.redirect(victim_id, decision.merge.survivor_id, victims[victim_id])
+        draft.change(_CARDS[change.kind], target_id, {"customerId": target_id} | _card(change))
+    if merge is not None:
+        for victim_id in (merge.victim_id, *merge.repointed_ids):
+            draft.redirect(victim_id, merge.survivor_id, victims[victim_id])
     draft.outcome(decision, None if target_id is None else draft.version, prepared.catalog)
     return tuple(draft.records)
 
@@ -140,66 +162,103 @@ def merge_bytes(merge: Merge) -> int:
 class _Draft:
     """Collects the records of one request; `version` rises with each change event."""
 
-    def __init__(self, request: Request, at: datetime, version: int) -> None:
-        self.request, self.version = request, version
-        self.org_id = request.org_id
-        self.occurred_at = timestamp(at)
-        self.records: list[Outgoing] = []
-        self.positions: dict[str, int] = {}
-        self.trace = tuple(
-            (name, value)
-            for name, value in request.message.headers
-            if name == "traceparent" and value is not None and len(value) <= TRACEPARENT_MAX_BYTES
-        )[:1]
+    __slots__ = ("command", "common", "names", "org_id", "positions", "records", "time", "trace", "version")
 
-    def change(self, topic: Topic, event_type: EventType, customer_id: int | None, data: dict[str, Any]) -> None:
+    def __init__(self, request: Request, at: datetime, version: int) -> None:
+        command, request_id = request.command, request.request_id
+        self.command, self.version = command, version
+        self.org_id = command.org_id
+        occurred_at, self.time = _time(at)
+        self.common = {"requestId": request_id, "orgId": self.org_id, "occurredAt": occurred_at}
+        self.names = _names(self.org_id, request_id)
+        self.records: list[Outgoing] = []
+        self.positions: dict[bytes, int] = {}
+        headers = request.message.headers
+        self.trace = _trace(headers) if headers else ()
+
+    def change(self, kind: _Kind, customer_id: int | None, data: dict[str, Any]) -> None:
         self.version += 1
-        self._add(topic, event_type, f"{self.org_id}:{customer_id}", data | {"customerVersion": self.version})
+        data["customerVersion"] = self.version
+        self._add(kind, f"{self.org_id}:{customer_id}", data)
 
     def redirect(self, victim_id: int, survivor_id: int, version: int) -> None:
         data = {"customerVersion": version, "victimId": victim_id, "survivorId": survivor_id}
-        self._add(Topic.CUSTOMER_REDIRECTS, EventType.CUSTOMER_REDIRECT, f"{self.org_id}:{victim_id}", data)
+        self._add(_REDIRECT, f"{self.org_id}:{victim_id}", data)
 
     def outcome(self, decision: Decision, version: int | None, catalog: Catalog | None) -> None:
         """The outcome in the shape of the request's kind; `catalog` translates the series code of a card."""
-        command = self.request.command
-        said: dict[str, Any] = {"status": decision.status.value}
-        problems = {
-            "errors": [error.as_json() for error in decision.errors],
-            "warnings": [warning.as_json() for warning in decision.warnings],
-        }
+        command = self.command
+        status = str(decision.status)
+        errors, warnings = _problems(decision.errors), _problems(decision.warnings)
         if isinstance(command, RegisterCard):
             key = f"{self.org_id}:card:{command.number}"
             series = catalog.find_series(command.series_id, command.series_code) if catalog is not None else None
-            series_id = series.id if series is not None else command.series_id
-            data = said | {"cardNumber": command.number, "seriesId": series_id} | problems
-            self._add(Topic.REGISTRATION_OUTCOMES, EventType.REGISTRATION_OUTCOME, key, data)
+            data = {
+                "status": status,
+                "cardNumber": command.number,
+                "seriesId": series.id if series is not None else command.series_id,
+                "errors": errors,
+                "warnings": warnings,
+            }
+            self._add(_REGISTRATION, key, data)
             return
         key = f"{self.org_id}:{command.customer_id}"
-        said |= {"customerVersion": version, "customerId": command.customer_id}
         if isinstance(command, RegisterCustomer):
-            data = said | problems
-            self._add(Topic.REGISTRATION_OUTCOMES, EventType.REGISTRATION_OUTCOME, key, data)
+            data = {
+                "status": status,
+                "customerVersion": version,
+                "customerId": command.customer_id,
+                "errors": errors,
+                "warnings": warnings,
+            }
+            self._add(_REGISTRATION, key, data)
             return
-        data = said | {"appliedTo": decision.applied_to, "mergedInto": decision.merged_into} | problems
-        self._add(Topic.UPDATE_OUTCOMES, EventType.UPDATE_OUTCOME, key, data)
+        data = {
+            "status": status,
+            "customerVersion": version,
+            "customerId": command.customer_id,
+            "appliedTo": decision.applied_to,
+            "mergedInto": decision.merged_into,
+            "errors": errors,
+            "warnings": warnings,
+        }
+        self._add(_UPDATE, key, data)
 
-    def _add(self, topic: Topic, event_type: EventType, key: str, data: dict[str, Any]) -> None:
-        common = {"requestId": self.request.request_id, "orgId": self.org_id, "occurredAt": self.occurred_at}
-        position = self.positions.get(topic, 0)
-        self.positions[topic] = position + 1
+    def _add(self, kind: _Kind, key: str, data: dict[str, Any]) -> None:
+        position = self.positions.get(kind.name, 0)
+        self.positions[kind.name] = position + 1
         subject = key.encode()
         headers: tuple[Header, ...] = (
             _SPECVERSION,
-            ("ce_id", event_id(self.org_id, self.request.request_id, topic, position).encode()),
-            _TYPES[event_type],
+            ("ce_id", _uuid5(b"%b%b:%d" % (self.names, kind.name, position)).encode()),
+            kind.type,
             _SOURCE,
-            ("ce_time", self.occurred_at.encode()),
+            self.time,
             ("ce_subject", subject),
             _CONTENT_TYPE,
             *self.trace,
         )
-        self.records.append(Outgoing(topic, subject, orjson.dumps(common | data), headers))
+        self.records.append(Outgoing(kind.topic, subject, orjson.dumps(self.common | data), headers))
+
+
+@lru_cache(TIMESTAMPS_CACHED)
+def _time(at: datetime) -> tuple[str, Header]:
+    """A time as data and as header."""
+    text = timestamp(at)
+    return text, ("ce_time", text.encode())
+
+
+def _trace(headers: tuple[Header, ...]) -> tuple[Header, ...]:
+    """The `traceparent` of a message, which its events carry on."""
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name == "traceparent" and value is not None and len(value) <= TRACEPARENT_MAX_BYTES
+    )[:1]
+
+
+def _problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    return [said.as_json() for said in problems] if problems else []
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
@@ -213,10 +272,6 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "source": entry.source,
         "accountId": entry.account or None,
     }
-
-
-def _identifiers(entries: tuple[Entry, ...]) -> list[dict[str, str]]:
-    return [{"type": entry.type, "value": entry.value} for entry in entries]
 
 
 def _card(change: CardChange) -> dict[str, Any]:

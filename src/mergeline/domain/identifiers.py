@@ -4,7 +4,7 @@ In: the state, a prepared request, the customer it is applied to. Out: what is r
 errors. Never: cards, beyond the list of those that a merge moves.
 """
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from mergeline.domain.answers import Customer, Entry, Match, Merge, Problem, problem
 from mergeline.domain.commands import NamedIdentifier, RegisterCustomer
@@ -22,7 +22,7 @@ WARNING_BYTES_MAX = 300
 the later card stage), the outcome those and one for each identifier."""
 
 
-class IdentifierStage(NamedTuple):
+class IdentifierStage(Struct, frozen=True, gc=False):
     """What the stage found; with `errors` the rest is empty."""
 
     errors: tuple[Problem, ...] = ()

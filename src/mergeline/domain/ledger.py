@@ -18,7 +18,8 @@ message under its request id is decided.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from mergeline.domain.messages import Coordinate, Outgoing
 
@@ -32,7 +33,7 @@ class RowKind(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-class LedgerRow(NamedTuple):
+class LedgerRow(Struct, frozen=True, gc=False):
     """One message and its answer.
 
     `status` is that of the outcome, or the code of a dead letter; `detail` the text of a dead letter, whose record

@@ -3,8 +3,9 @@
 In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their prefix.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 
@@ -24,8 +25,7 @@ class Coordinate(NamedTuple):
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """One record as `apply` reads it.
 
     `origin` is where its producer put it (a public topic), `at` where apply read it (the internal topic; the
@@ -50,8 +50,7 @@ class Outgoing(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterReason:
+class DeadLetterReason(Struct, frozen=True, gc=False):
     """Why a message is a dead letter; `text` holds nothing of the message's content but known field names."""
 
     code: DeadLetterCode

@@ -5,8 +5,9 @@ error of the stage or all that `decide` needs. Never: a look at customers, entri
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from mergeline.domain.answers import Problem, Scope, problem
 from mergeline.domain.catalog import Catalog, Series
@@ -18,8 +19,7 @@ NO_SCOPE: Final = Scope("", "")
 """Of requests that are refused before their scope matters, and of cards."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedCard:
+class PreparedCard(Struct, frozen=True, gc=False):
     """A card with its series and label looked up; the series is None where a removal names none."""
 
     path: str
@@ -29,7 +29,7 @@ class PreparedCard:
     status: CardStatus
 
 
-class Prepared(NamedTuple):
+class Prepared(Struct, frozen=True, gc=False):
     """A request after the catalog stage; with `errors` it goes no further."""
 
     request: Request

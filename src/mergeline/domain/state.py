@@ -6,9 +6,11 @@ in. Never: a decision. Entries and cards have one home each; the counts beside t
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from mergeline.domain.answers import Card, Customer, Decision, Entry, Merge, Scope
 from mergeline.domain.vocabulary import COUNTED_STATUSES
@@ -82,6 +84,11 @@ class State:
             return customer
         return self.customers[org_id, customer.survivor_id]
 
+    def version(self, org_id: int, customer_id: int) -> int:
+        """The customer's version; a customer that a request is about to create has none yet: 0."""
+        customer = self.customers.get((org_id, customer_id))
+        return customer.version if customer is not None else 0
+
     def holders(self, org_id: int, identifier_type: str, value: str) -> dict[Scope, int]:
         """Who holds the identifier, by scope."""
         return self.entries.get((org_id, identifier_type, value), {})
@@ -112,7 +119,7 @@ class State:
             self._put_card(decision.registered_card)
         if target_id is not None and decision.changes:
             target = self.customers[org_id, target_id]
-            self._put_customer(target._replace(version=target.version + decision.changes))
+            self._put_customer(replace(target, version=target.version + decision.changes))
 
     def _merge(self, org_id: int, merge: Merge, at: datetime) -> None:
         victim_id, survivor_id = merge.victim_id, merge.survivor_id
@@ -122,9 +129,9 @@ class State:
             self._put_card(replace(self.cards[org_id, number], customer_id=survivor_id))
         for repointed_id in merge.repointed_ids:
             repointed = self.customers[org_id, repointed_id]
-            self._put_customer(repointed._replace(survivor_id=survivor_id))
+            self._put_customer(replace(repointed, survivor_id=survivor_id))
         victim = self.customers[org_id, victim_id]
-        self._put_customer(victim._replace(survivor_id=survivor_id, merged_at=at))
+        self._put_customer(replace(victim, survivor_id=survivor_id, merged_at=at))
         gone = self.held.pop((org_id, victim_id))
         survivor = self.held.get((org_id, survivor_id))
         if survivor is not None:
