@@ -6,6 +6,7 @@ exit status 1 if there is a defect, then with the folder of all logs and data ke
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import shutil
@@ -34,6 +35,7 @@ def parsed():
     kills.add_argument("--workers", type=int, default=2)
     kills.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     kills.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()), help="where the data is put meanwhile")
+    kills.add_argument("--minutes", type=float, default=math.inf, help="no kill after so long; the load goes on")
     kills.add_argument("--keep", action="store_true", help="keep data and logs of a good run too")
     return parser.parse_args()
 
@@ -47,7 +49,7 @@ async def run_kills(arguments, services, folder):
         kills = Kills(
             world, {"broker": services.kafka, "database": services.postgres},
             requests=arguments.requests, kills=arguments.kills, seed=arguments.seed, workers=arguments.workers,
-            verbose=True,
+            seconds_max=60 * arguments.minutes, verbose=True,
         )  # fmt: skip
         defects = await kills.run()
     return defects, kills.figures()
@@ -67,7 +69,7 @@ def main():
     started = time.monotonic()
     with Services(folder, notice=print) as services:
         defects, figures = asyncio.run(run_kills(arguments, services, folder))
-    status = tell("Kills", command, arguments.kills, defects, figures, time.monotonic() - started)
+    status = tell("Kills", command, sum(figures["kills"].values()), defects, figures, time.monotonic() - started)
     if status or arguments.keep:
         print(f"data and logs: {folder}")
     else:

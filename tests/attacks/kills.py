@@ -8,6 +8,7 @@ come soon after the one before, in the middle of the recovery. Load goes on all 
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -18,10 +19,10 @@ from tests.worker.load import owns
 
 SHARES = {"broker": (0.04, 2), "database": (0.06, 2), "zombie": (0.06, 1)}
 """Of all kills, and at least so many; the others are workers'."""
-SOON_SHARE = 0.3
+SOON_SHARE = 0.4
 SOON_S, AT_WORK_S = 2.0, 0.5
 """The longest wait before a kill: soon after the one before, or once all are at work."""
-AT_WORK_WITHIN_S = 15.0
+AT_WORK_WITHIN_S = 10.0
 DOWN_S, RESTART_S, OVERSLEPT_S = 0.8, 0.3, 1.5
 LATE_PACE = 0.2
 """How much of the load's pace is left where a kill takes longer than usual."""
@@ -40,10 +41,10 @@ def planned(kills, dice):
 class Kills:
     """One run against one world; `servers` are those that may be killed, by kind."""
 
-    def __init__(self, world, servers, *, requests, kills, seed, workers=2, verbose=False):
+    def __init__(self, world, servers, *, requests, kills, seed, workers=2, seconds_max=math.inf, verbose=False):
         self.world, self.servers = world, servers
         self.requests, self.seed, self.verbose = requests, seed, verbose
-        self._started = time.monotonic()
+        self._started, self._seconds_max, self._is_over = time.monotonic(), seconds_max, False
         self._dice = random.Random(seed)
         self._plan = planned(kills, self._dice)
         self._locks = {kind: asyncio.Lock() for kind in servers}
@@ -62,6 +63,8 @@ class Kills:
         )
         try:
             for number, kind in enumerate(self._plan):
+                if time.monotonic() - self._started > self._seconds_max:
+                    break
                 await self._moment()
                 await getattr(self, f"_strike_{kind}")()
                 self.done[kind] += 1
@@ -70,6 +73,7 @@ class Kills:
                 for task in (watching, load):
                     if task.done():
                         task.result()  # the load ends behind the last kill, or by an error
+            self._is_over = True
             await load
             await asyncio.gather(*self._mending)
             defects = await self.world.audit()
@@ -92,7 +96,7 @@ class Kills:
 
     def _due(self):
         """How many messages may be sent by now: as many of all as kills have been, and a little more each moment."""
-        if self._struck == len(self._plan):
+        if self._is_over:
             return self.requests
         part = (time.monotonic() - self._last) / self._gap_s
         part = part if part < 1 else 1 + LATE_PACE * (part - 1)
