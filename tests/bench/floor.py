@@ -20,7 +20,7 @@ from mergeline.store.framing import unpack
 
 BATCH = 500
 REQUESTS_MAX = 100_000
-RUN = "c-%"
+RUN = "r0-%"  # the request ids of the closed run
 LEDGER = (
     "day", "org_id", "request_id", "kind", "status", "detail", "body_sha256", "origin_topic", "origin_partition",
     "origin_offset", "at_topic", "at_partition", "at_offset", "requested_at", "decided_at", "outgoing",

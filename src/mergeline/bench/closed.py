@@ -12,7 +12,7 @@ from mergeline.bench import processes
 from mergeline.bench.batches import batches_between
 from mergeline.bench.load import loading
 from mergeline.bench.meter import Meter, Reading, cost, metered
-from mergeline.bench.mix import Messages
+from mergeline.bench.mix import Messages, run_name
 from mergeline.bench.outcomes import Judge, Judgement, answer_of, subscribed
 from mergeline.bench.progress import Progress, progress_of
 from mergeline.bench.results import Closed
@@ -27,10 +27,10 @@ FIRST_POLL_MS: Final = 20
 READ_POLL_MS: Final = 500
 
 
-async def run_closed(subject: Subject, requests: int, run: str) -> Closed:
+async def run_closed(subject: Subject, requests: int, run: int) -> Closed:
     """Lay the backlog, start the workers (they are left running), measure, and check every answer."""
     world, workers = subject.world, subject.workers
-    messages, judge = Messages(world.plan, run, world.next_victim), Judge()
+    messages, judge = Messages(world.plan, run, world.next_victim), subject.judge()
     async with loading(world.settings) as load:
         await load.backlog(judge.expect(messages.make(requests)))
     await world.add_merges(messages.merges)
@@ -84,12 +84,12 @@ async def _measure(progress: Progress, meter: Meter, workers: Workers, requests:
     return before, after, requests - warm
 
 
-async def judged(subject: Subject, judge: Judge, run: str) -> Judgement:
+async def judged(subject: Subject, judge: Judge, run: int) -> Judgement:
     """Read all outcomes and dead letters of a run, from the logs' beginning; what the judge says to them."""
-    name, quiet_since = run.encode(), time.perf_counter()
+    name, quiet_since = run_name(run).encode(), time.perf_counter()
     partitions = subject.world.plan.partitions
     async with subscribed(subject.world.settings, partitions, from_beginning=True) as subscriber:
-        while not judge.is_done and time.perf_counter() - quiet_since < SILENCE_S / 10:
+        while judge.missing and time.perf_counter() - quiet_since < SILENCE_S / 10:
             now, records = await subscriber.bunch(READ_POLL_MS)
             for record in records:
                 quiet_since = now

@@ -62,12 +62,13 @@ class Load:
         under_way: list[Awaitable[Any]] = []
         sent = 0
         while sent < len(messages):
-            due = min(len(messages), int((time.perf_counter() - began) * rate) + 1)
+            # The first is due a tick from now.
+            due = max(sent, min(len(messages), int((time.perf_counter() - began) * rate) + 1))
             builders: dict[int, Any] = {}
             for message in messages[sent:due]:
                 while not self._appended(builders, message):
                     under_way.append(await self._send(message.partition, builders.pop(message.partition)))
-            sent = max(sent, due)
+            sent = due
             for partition, builder in builders.items():
                 under_way.append(await self._send(partition, builder))
             await asyncio.sleep(TICK_S)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiokafka.partitioner import murmur2
 
-from mergeline.bench.plan import ORG_ID, Hot, Kind, Plan
+from mergeline.bench.plan import ORG_ID, REQUESTS_MAX, Hot, Kind, Plan
 
 HOT_CUSTOMER: Final = 1
 HOT_IDENTIFIER: Final = {"type": "externalId", "value": "p1-0"}
@@ -28,6 +28,11 @@ SERIES_ID: Final = 163
 MOBILE_STARTS: Final = tuple(str(start) for start in (*range(130, 134), *range(135, 140), *range(150, 153)))
 DOMAINS: Final = 50
 TORN_BYTES: Final = 7
+
+
+def run_name(run: int) -> str:
+    """What the request ids of a run begin with."""
+    return f"r{run}"
 
 
 class Message(NamedTuple):
@@ -48,8 +53,9 @@ class Message(NamedTuple):
 class Messages:
     """An endless supply for one run."""
 
-    def __init__(self, plan: Plan, run: str, first_victim: int) -> None:
-        self._plan, self._run = plan, run
+    def __init__(self, plan: Plan, run: int, first_victim: int) -> None:
+        """`run`: 0, 1, ...: runs of one number say the same, those of different ones share nothing."""
+        self._plan, self._number, self._run = plan, run, run_name(run)
         self._random = random.Random(f"{plan.seed}:{run}")  # noqa: S311 - a load, no secret
         self._numbers = itertools.count()
         self._next_victim = first_victim
@@ -130,9 +136,9 @@ class Messages:
         return found
 
     def _mobile(self, number: int) -> str:
-        """Eight digits are for the number, the start is for the run."""
-        start = MOBILE_STARTS[sum(self._run.encode()) % len(MOBILE_STARTS)]
-        return f"86{start}{number:08d}"
+        """The start is for the run, and where there are more runs than starts, so is the first part of the digits."""
+        round_, place = divmod(self._number, len(MOBILE_STARTS))
+        return f"86{MOBILE_STARTS[place]}{round_ * REQUESTS_MAX + number:08d}"
 
     def _message(self, number: int, kind: Kind, customer: int, **lists: Any) -> Message:
         body: dict[str, Any] = {

@@ -19,7 +19,7 @@ from mergeline.bench.batches import batches_between
 from mergeline.bench.latency import percentiles_ms
 from mergeline.bench.load import loading
 from mergeline.bench.meter import cost, metered
-from mergeline.bench.mix import Messages
+from mergeline.bench.mix import Messages, run_name
 from mergeline.bench.outcomes import Judge, Subscriber, answer_of, subscribed
 from mergeline.bench.results import Open
 from mergeline.bench.subject import Subject
@@ -31,14 +31,13 @@ SILENCE_S: Final = 15.0
 SETTLE_S: Final = 0.5
 
 
-async def run_open(subject: Subject, rate: int, seconds: float, run: str) -> Open:
+async def run_open(subject: Subject, rate: int, seconds: float, run: int) -> Open:
     """Send at the rate for so long, wait for all answers, and check them."""
     world, workers = subject.world, subject.workers
-    supply, judge = Messages(world.plan, run, world.next_victim), Judge()
+    supply, judge = Messages(world.plan, run, world.next_victim), subject.judge()
     messages = list(judge.expect(supply.make(int(rate * seconds))))
     await world.add_merges(supply.merges)
-    intended, came = array("d"), array("d")
-    records: list[ConsumerRecord] = []
+    intended = array("d")
     async with (
         loading(world.settings) as load,
         subscribed(world.settings, world.plan.partitions, from_beginning=False) as subscriber,
@@ -49,11 +48,11 @@ async def run_open(subject: Subject, rate: int, seconds: float, run: str) -> Ope
         with _no_garbage_collection():
             metrics_before, before = workers.metrics(), await meter.read()
             sending = asyncio.create_task(load.at_rate(messages, rate, intended))
-            await _gather(subscriber, len(messages), sending, records, came)
+            heard = await _listen(subscriber, judge, sending, run)
             await sending
             after, metrics_after = await meter.read(), workers.metrics()
     warm = int(len(messages) * WARM_SHARE)
-    latencies = (at - intended[number] for number, at in _heard(judge, records, came, run) if number >= warm)
+    latencies = (at - intended[number] for number, at in heard if number >= warm)
     return Open(
         rate=rate,
         latency_ms=percentiles_ms(latencies),
@@ -63,28 +62,31 @@ async def run_open(subject: Subject, rate: int, seconds: float, run: str) -> Ope
     )
 
 
-async def _gather(
-    subscriber: Subscriber,
-    count: int,
-    sending: "asyncio.Task[None]",
-    records: list[ConsumerRecord],
-    came: "array[float]",
-) -> None:
-    """Take records until there are as many as messages, or none has come for too long; judged afterwards."""
-    heard_at = time.perf_counter()
-    while len(records) < count:
-        now, bunch = await subscriber.bunch(POLL_MS)
-        if bunch or not sending.done():
-            heard_at = now
-        if now - heard_at > SILENCE_S:
-            return
-        records += bunch
-        came.extend([now] * len(bunch))
+async def _listen(
+    subscriber: Subscriber, judge: Judge, sending: "asyncio.Task[None]", run: int
+) -> list[tuple[int, float]]:
+    """The number of each message that was answered, and when; until all are, or no answer comes for too long."""
+    heard: list[tuple[int, float]] = []
+    goes_on = True
+    while judge.missing and goes_on:
+        # Judged only when there can be an answer to each: to read them takes the processor of whom is measured.
+        records: list[ConsumerRecord] = []
+        came = array("d")
+        heard_at = time.perf_counter()
+        while goes_on and len(records) < judge.missing:
+            now, bunch = await subscriber.bunch(POLL_MS)
+            if bunch or not sending.done():
+                heard_at = now
+            goes_on = now - heard_at < SILENCE_S
+            records += bunch
+            came.extend([now] * len(bunch))
+        heard += _heard(judge, records, came, run)
+    return heard
 
 
-def _heard(judge: Judge, records: list[ConsumerRecord], came: "array[float]", run: str) -> Iterator[tuple[int, float]]:
+def _heard(judge: Judge, records: list[ConsumerRecord], came: "array[float]", run: int) -> Iterator[tuple[int, float]]:
     """The number of each message that was answered, and when."""
-    name = run.encode()
+    name = run_name(run).encode()
     for record, at in zip(records, came, strict=True):
         answer = answer_of(record, name)
         number = judge.hear(answer) if answer is not None else None

