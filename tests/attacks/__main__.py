@@ -17,7 +17,10 @@ from pathlib import Path
 
 from tests.attacks.attacked import attacked_world
 from tests.attacks.kills import Kills
+from tests.attacks.network import Network
+from tests.attacks.proxy import Kind
 from tests.attacks.report import tell
+from tests.attacks.site import Site
 from tests.services import databases
 
 from mergeline.embedded import Services
@@ -33,14 +36,41 @@ def parsed():
     kills.add_argument("--requests", type=int, default=10_000)
     kills.add_argument("--kills", type=int, default=20)
     kills.add_argument("--workers", type=int, default=2)
-    kills.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    kills.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()), help="where the data is put meanwhile")
     kills.add_argument("--minutes", type=float, default=math.inf, help="no kill after so long; the load goes on")
-    kills.add_argument("--keep", action="store_true", help="keep data and logs of a good run too")
+    network = attacks.add_parser("network", help="delays, cuts, resets, ... between workers and servers under load")
+    network.add_argument("--rounds", type=int, default=1, help="each is every kind of fault once")
+    for attack in (kills, network):
+        attack.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+        attack.add_argument(
+            "--data", type=Path, default=Path(tempfile.gettempdir()), help="where data is put meanwhile"
+        )
+        attack.add_argument("--keep", action="store_true", help="keep data and logs of a good run too")
     return parser.parse_args()
 
 
-async def run_kills(arguments, services, folder):
+def run_kills(arguments, folder):
+    """Out: the command that repeats it, trials, defects, figures."""
+    with Services(folder, notice=print) as services:
+        defects, figures = asyncio.run(killed(arguments, services, folder))
+    sizes = f"--requests {arguments.requests} --kills {arguments.kills} --workers {arguments.workers}"
+    return sizes, sum(figures["kills"].values()), defects, figures
+
+
+def run_network(arguments, folder):
+    """The same."""
+    defects, figures = asyncio.run(networked(arguments, folder))
+    return f"--rounds {arguments.rounds}", arguments.rounds * len(Kind), defects, figures
+
+
+async def networked(arguments, folder):
+    async with Site(random.Random(arguments.seed)).running() as site:
+        url = await site.database()
+        async with attacked_world(site.kafka.bootstrap_servers, url, "attack.", folder, PARTITIONS) as world:
+            network = Network(site, world, rounds=arguments.rounds, seed=arguments.seed, verbose=True)
+            return await network.run(), network.figures()
+
+
+async def killed(arguments, services, folder):
     name = databases.new_name("attack")
     await databases.create(services.database_url, name)
     database_url = databases.url_of(services.database_url, name)
@@ -57,19 +87,16 @@ async def run_kills(arguments, services, folder):
 
 def main():
     arguments = parsed()
-    command = (
-        f"python -m tests.attacks kills --requests {arguments.requests} --kills {arguments.kills} "
-        f"--workers {arguments.workers} --seed {arguments.seed}"
-    )
-    print(command, flush=True)
+    print(f"python -m tests.attacks {arguments.attack} --seed {arguments.seed}", flush=True)
     arguments.data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="mergeline-attack-", dir=arguments.data))
     folder.chmod(0o755)  # PostgreSQL's own user goes through it
     os.environ.pop("MERGELINE_LOG_FORMAT", None)
     started = time.monotonic()
-    with Services(folder, notice=print) as services:
-        defects, figures = asyncio.run(run_kills(arguments, services, folder))
-    status = tell("Kills", command, sum(figures["kills"].values()), defects, figures, time.monotonic() - started)
+    run = {"kills": run_kills, "network": run_network}[arguments.attack]
+    sizes, trials, defects, figures = run(arguments, folder)
+    command = f"python -m tests.attacks {arguments.attack} {sizes} --seed {arguments.seed}"
+    status = tell(arguments.attack.capitalize(), command, trials, defects, figures, time.monotonic() - started)
     if status or arguments.keep:
         print(f"data and logs: {folder}")
     else:

@@ -50,8 +50,8 @@ class Fault:
     kind: Kind
     delay_s: float = 0.1
     bytes_per_s: int = 4_000
-    only: bytes = b""
-    """Of Kafka, as a cut: nothing but connections whose first requests have one of these API keys."""
+    only: tuple[int, ...] = ()
+    """Of Kafka: nothing but connections that have carried a request with one of these API keys."""
 
 
 class Link:
@@ -60,6 +60,7 @@ class Link:
     def __init__(self, proxy, client, server):
         self._proxy, self._client, self._server = proxy, client, server
         self.dead = False
+        self._requests = set()
         self._late = None
         self._gone = asyncio.Event()
 
@@ -113,6 +114,8 @@ class Link:
     async def _pump(self, reader, writer, direction):
         with contextlib.suppress(OSError, RuntimeError):
             while data := await reader.read(CHUNK_BYTES):
+                if direction is TO_SERVER:
+                    self._requests.add(int.from_bytes(data[4:6], "big"))
                 if self._late is not None:
                     if direction is TO_SERVER:
                         self._late += data
@@ -125,6 +128,9 @@ class Link:
             await asyncio.Event().wait()  # a close is lost like any other word
 
     def _lost(self, data, direction):
+        fault = self._proxy.fault
+        if fault is not None and fault.only and self._requests.isdisjoint(fault.only):
+            return self.dead
         kind = self._proxy.kind
         if kind is Kind.CUT or (kind is Kind.DEAF and direction is TO_CLIENT):
             if not self.dead:

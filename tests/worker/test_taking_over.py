@@ -53,6 +53,9 @@ class Log:
                 )
             )  # fmt: skip
 
+    async def confirm(self):
+        """Neither believes that it lost the partition."""
+
     async def positions(self, partitions, floor=None):
         committed = (await self.world.committed()).get((COMMANDS, 0))
         return {self.place: position(self.place, committed, 0, len(self.records), floor[self.place])}

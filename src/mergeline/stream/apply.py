@@ -60,6 +60,7 @@ class ApplyStage:
             SetupError: an operator must act.
         """
         places: dict[Place, TopicPartition] = {place_of(partition, self._prefix): partition for partition in partitions}
+        await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         try:
             published = await self._own(list(places))
             self._horizons = await horizons(self._store, list(places))

@@ -48,6 +48,19 @@ class Offsets:
             found[partition] = position(partition, offset, starts[partition], ends[partition], least)
         return found
 
+    async def confirm(self) -> None:
+        """Have the group's coordinator say that we are a member of its generation; to be asked before fencing anybody.
+
+        Raises:
+            PublishFailed: if it does not say so in time: the partitions may be another worker's by now.
+        """
+        try:
+            is_member = await self._call(self._consumer()._coordinator._do_heartbeat)  # noqa: SLF001
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise PublishFailed(type(error).__name__) from error
+        if not is_member:
+            raise PublishFailed("no member of the group")
+
     async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
         """Commit as a member of the group: refused by the broker once the group went on without us.
 
