@@ -8,6 +8,7 @@ aiokafka 0.14.0 (pinned) unpacks a batch whatever it grows to, and takes header 
 """
 
 import gzip
+import mmap
 import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -96,14 +97,12 @@ class _Batch:
 
     def __iter__(self) -> Iterator[Any]:
         if not self._batch.compression_type:
-            yield from self._records(self._batch, self._data)
-            return
+            return self._records(self._batch, self._data)
         data = _unpacked(self._data, self._batch.compression_type)
         if data is None:
-            yield from self._cut("its batch unpacks to more than can be held, or not at all")
-            return
+            return self._cut("its batch unpacks to more than can be held, or not at all")
         records = self._records(DefaultRecordBatch(data), data)
-        yield from records if len(data) <= AS_IT_IS_MAX_BYTES else map(_bounded, records)
+        return records if len(data) <= AS_IT_IS_MAX_BYTES else map(_bounded, records)
 
     def _records(self, batch: Any, data: memoryview) -> Iterator[Any]:
         """The records; those that were given out before something odd came may come again, which the fetcher skips."""
@@ -126,16 +125,17 @@ class _Batch:
 
 def _unpacked(data: memoryview, codec: int) -> memoryview | None:
     """The batch as it would be without compression; None where it is too large or cannot be unpacked."""
-    out = bytearray(_HEAD.size + UNPACKED_MAX_BYTES)  # the system gives pages as they are written to
+    # A map, since the system gives its pages only as they are written to; a bytearray would fill them with zeros first.
+    out = memoryview(mmap.mmap(-1, _HEAD.size + UNPACKED_MAX_BYTES))
     out[: _HEAD.size] = data[: _HEAD.size]
     (attributes,) = _ATTRIBUTES.unpack_from(data, _ATTRIBUTES_AT)
     _ATTRIBUTES.pack_into(out, _ATTRIBUTES_AT, attributes & ~_CODEC_MASK)
-    packed, room = data[_HEAD.size :], memoryview(out)[_HEAD.size :]
+    packed, room = data[_HEAD.size :], out[_HEAD.size :]
     try:
         size = _UNPACK[codec](packed, room)
     except Exception:  # noqa: BLE001 - by codec: cramjam's own, ValueError, struct.error
         return None
-    return memoryview(out)[: _HEAD.size + size]
+    return out[: _HEAD.size + size]
 
 
 _XERIAL: Final = b"\x82SNAPPY\x00"
