@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import faust
 import structlog
@@ -69,6 +69,15 @@ def run_worker(settings: Settings) -> int:
     configure(settings)
     for line in unknown_variables(os.environ):
         log.warning("settings.unknown", problem=line)
+    try:
+        return _run(settings)
+    except SetupError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a server that dies while this starts, most likely)
+        end_process(error)
+
+
+def _run(settings: Settings) -> int:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -137,7 +146,7 @@ async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _
         await asyncio.sleep(START_RETRY_S)
 
 
-def end_process(error: BaseException) -> None:
+def end_process(error: BaseException) -> NoReturn:
     """End this process now, saying why on stderr; never returns.
 
     The text of an unexpected error may hold values of a request, so only its kind and place are said.
