@@ -7,7 +7,7 @@ one read from bytes that are no such value (`Torn`).
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from mergeline.domain.messages import Header, Outgoing
 
@@ -69,6 +69,40 @@ def _unpack(data: bytes) -> tuple[Outgoing, ...]:
         records.append(_record(fields[first : first + count]))
         first += count
     return tuple(records)
+
+
+class Bare(NamedTuple):
+    """A record without its headers."""
+
+    topic: bytes
+    key: bytes
+    value: bytes
+
+
+def unpack_bare(data: bytes) -> list[Bare]:
+    """The records that `pack` made the bytes of, without their headers: a fraction of the work, for who reads many."""
+    try:
+        layout, number = _HEAD.unpack_from(data)
+        counts = struct.unpack_from(f">{number}H", data, _HEAD.size)
+        table_at = _HEAD.size + 2 * number
+        lengths = struct.unpack_from(f">{sum(counts)}i", data, table_at)
+    except struct.error:
+        raise Torn("the bytes end early") from None
+    if layout != LAYOUT:
+        raise Torn(f"layout {layout} is not known")
+    at = table_at + 4 * len(lengths)
+    records, first = [], 0
+    for count in counts:
+        if count < _FIXED_FIELDS:
+            raise Torn("a record has three fields and two for each header")
+        topic, key, value = (max(length, 0) for length in lengths[first : first + _FIXED_FIELDS])
+        key_at, value_at = at + topic, at + topic + key
+        records.append(Bare(data[at:key_at], data[key_at:value_at], data[value_at : value_at + value]))
+        at = value_at + value + sum(length for length in lengths[first + _FIXED_FIELDS : first + count] if length > 0)
+        first += count
+    if at != len(data):
+        raise Torn("the bytes are fewer or more than their table says")
+    return records
 
 
 def _record(fields: Sequence[bytes | None]) -> Outgoing:

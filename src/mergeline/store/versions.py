@@ -14,7 +14,7 @@ import orjson
 
 from mergeline.domain.requests import ID_MAX
 from mergeline.domain.vocabulary import Topic
-from mergeline.store.framing import Torn, unpack
+from mergeline.store.framing import Torn, unpack_bare
 from mergeline.store.queries import SQL
 from mergeline.store.sorting import SortedRows
 from mergeline.store.statements import Connection, columns_of
@@ -23,7 +23,8 @@ ANSWERS_PAGE: Final = 200
 """Answers read at a time; one can be megabytes."""
 CUSTOMERS_PAGE: Final = 1_000
 CHANGE_TOPICS: Final = frozenset(
-    {Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED}
+    topic.encode()
+    for topic in (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
 )
 
 
@@ -95,10 +96,10 @@ def _faults(versions: Versions, stored: int | None) -> Iterator[str]:
 
 def _changes(row: asyncpg.Record) -> Iterator[Change]:
     """The change events of an answer."""
-    for record in unpack(row["outgoing"]):
-        if record.topic in CHANGE_TOPICS:
-            org_id, customer_id = (record.key or b"").split(b":")
-            version = orjson.loads(record.value or b"")["customerVersion"]
+    for topic, key, value in unpack_bare(row["outgoing"]):
+        if topic in CHANGE_TOPICS:
+            org_id, customer_id = key.split(b":")
+            version = orjson.loads(value)["customerVersion"]
             change = Change(int(org_id), int(customer_id), version)
             if not isinstance(version, int) or not all(0 <= number <= ID_MAX for number in change):
                 raise Torn("a number is none that an event can have")
