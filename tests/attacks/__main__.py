@@ -6,6 +6,7 @@ exit status 1 if there is a defect, then with the folder of all logs and data ke
 
 import argparse
 import asyncio
+import logging
 import math
 import os
 import random
@@ -15,8 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import structlog
 from tests.attacks.attacked import attacked_world
+from tests.attacks.hotspots import Hotspots
 from tests.attacks.kills import Kills
+from tests.attacks.locktable import LockTable, SmallPostgres
 from tests.attacks.network import Network
 from tests.attacks.proxy import Kind
 from tests.attacks.report import tell
@@ -24,9 +28,11 @@ from tests.attacks.site import Site
 from tests.services import databases
 
 from mergeline.embedded import Services
+from mergeline.embedded.postgres import Postgres
 from mergeline.store.migrations import migrate
 
 PARTITIONS = 4
+LOCK_TABLE_WRITERS, LOCK_TABLE_BATCH = 4, 240
 
 
 def parsed():
@@ -39,7 +45,11 @@ def parsed():
     kills.add_argument("--minutes", type=float, default=math.inf, help="no kill after so long; the load goes on")
     network = attacks.add_parser("network", help="delays, cuts, resets, ... between workers and servers under load")
     network.add_argument("--rounds", type=int, default=1, help="each is every kind of fault once")
-    for attack in (kills, network):
+    hotspots = attacks.add_parser("hotspots", help="many writers on few identifiers; a lock table that is too small")
+    hotspots.add_argument("--writers", type=int, default=64)
+    hotspots.add_argument("--identifiers", type=int, default=10)
+    hotspots.add_argument("--operations", type=int, default=100_000)
+    for attack in (kills, network, hotspots):
         attack.add_argument("--seed", type=int, default=random.randrange(1 << 32))
         attack.add_argument(
             "--data", type=Path, default=Path(tempfile.gettempdir()), help="where data is put meanwhile"
@@ -60,6 +70,24 @@ def run_network(arguments, folder):
     """The same."""
     defects, figures = asyncio.run(networked(arguments, folder))
     return f"--rounds {arguments.rounds}", arguments.rounds * len(Kind), defects, figures
+
+
+def run_hotspots(arguments, folder):
+    """The same."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # retries are counted
+    writers, identifiers, operations = arguments.writers, arguments.identifiers, arguments.operations
+    with Postgres(data_dir=folder / "postgres", notice=print) as server:
+        asyncio.run(migrate(server.database_url))
+        hotspots = Hotspots(
+            server.database_url, writers=writers, identifiers=identifiers, operations=operations, seed=arguments.seed
+        )
+        defects = asyncio.run(hotspots.run())
+    with SmallPostgres(notice=print) as server:
+        asyncio.run(migrate(server.database_url))
+        lock_table = LockTable(server.database_url, writers=LOCK_TABLE_WRITERS, batch=LOCK_TABLE_BATCH)
+        defects.take(asyncio.run(lock_table.run()))
+    sizes = f"--writers {writers} --identifiers {identifiers} --operations {operations}"
+    return sizes, operations, defects, hotspots.figures() | lock_table.figures()
 
 
 async def networked(arguments, folder):
@@ -93,7 +121,7 @@ def main():
     folder.chmod(0o755)  # PostgreSQL's own user goes through it
     os.environ.pop("MERGELINE_LOG_FORMAT", None)
     started = time.monotonic()
-    run = {"kills": run_kills, "network": run_network}[arguments.attack]
+    run = {"kills": run_kills, "network": run_network, "hotspots": run_hotspots}[arguments.attack]
     sizes, trials, defects, figures = run(arguments, folder)
     command = f"python -m tests.attacks {arguments.attack} {sizes} --seed {arguments.seed}"
     status = tell(arguments.attack.capitalize(), command, trials, defects, figures, time.monotonic() - started)

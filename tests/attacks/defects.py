@@ -18,6 +18,11 @@ class Defects:
         if len(named) < NAMED_MAX:
             named.append(str(offender))
 
+    def take(self, others):
+        """Those of another judgement too."""
+        self.counts += others.counts
+        self._named |= others._named
+
     def __bool__(self):
         return bool(self.counts)
 
