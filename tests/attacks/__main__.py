@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 
 import structlog
+from tests.attacks import hostile_run
 from tests.attacks.attacked import attacked_world
+from tests.attacks.auditor import Defects
 from tests.attacks.hotspots import Hotspots
 from tests.attacks.kills import Kills
 from tests.attacks.locktable import LockTable, SmallPostgres
@@ -49,7 +51,9 @@ def parsed():
     hotspots.add_argument("--writers", type=int, default=64)
     hotspots.add_argument("--identifiers", type=int, default=10)
     hotspots.add_argument("--operations", type=int, default=100_000)
-    for attack in (kills, network, hotspots):
+    hostile = attacks.add_parser("hostile", help="messages that no sender in its right mind would send")
+    hostile.add_argument("--messages", type=int, default=20_000)
+    for attack in (kills, network, hotspots, hostile):
         attack.add_argument("--seed", type=int, default=random.randrange(1 << 32))
         attack.add_argument(
             "--data", type=Path, default=Path(tempfile.gettempdir()), help="where data is put meanwhile"
@@ -98,6 +102,32 @@ async def networked(arguments, folder):
             return await network.run(), network.figures()
 
 
+def run_hostile(arguments, folder):
+    """The same."""
+    with Services(folder, notice=print) as services:
+        defects, figures = asyncio.run(hostile_messages(arguments, services, folder))
+    return f"--messages {arguments.messages}", arguments.messages, defects, figures
+
+
+async def hostile_messages(arguments, services, folder):
+    defects, figures = Defects(), {}
+    name = databases.new_name("attack")
+    await databases.create(services.database_url, name)
+    database_url = databases.url_of(services.database_url, name)
+    await migrate(database_url)
+    world = hostile_run.HostileWorld(services.bootstrap_servers, database_url, "attack.", folder)
+    try:
+        await world.prepare(PARTITIONS)
+        figures = await hostile_run.run(world, arguments.seed, arguments.messages, say=print)
+        print(figures)
+        await world.command("verify")
+    except AssertionError as error:
+        defects.add("hostile", error)
+    finally:
+        await world.close()
+    return defects, vars(figures) if figures else {}
+
+
 async def killed(arguments, services, folder):
     name = databases.new_name("attack")
     await databases.create(services.database_url, name)
@@ -121,7 +151,8 @@ def main():
     folder.chmod(0o755)  # PostgreSQL's own user goes through it
     os.environ.pop("MERGELINE_LOG_FORMAT", None)
     started = time.monotonic()
-    run = {"kills": run_kills, "network": run_network, "hotspots": run_hotspots}[arguments.attack]
+    runs = {"kills": run_kills, "network": run_network, "hotspots": run_hotspots, "hostile": run_hostile}
+    run = runs[arguments.attack]
     sizes, trials, defects, figures = run(arguments, folder)
     command = f"python -m tests.attacks {arguments.attack} {sizes} --seed {arguments.seed}"
     status = tell(arguments.attack.capitalize(), command, trials, defects, figures, time.monotonic() - started)
