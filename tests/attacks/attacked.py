@@ -7,6 +7,7 @@ producer gives a message up, it is sent again, which may put it into the log twi
 import asyncio
 import contextlib
 import itertools
+import time
 
 from aiokafka.errors import KafkaError
 from tests.attacks.auditor import INPUTS, LETTERS, OUTCOMES, Auditor
@@ -16,10 +17,13 @@ from tests.attacks.workload import CATALOG
 from tests.worker.harness import OUTPUTS, World
 
 SESSION_MS = 2_000
+START_TIMEOUT_MS = 120_000
+"""A killed broker may take long to be back on a busy machine."""
 SEND_TRIES_MAX = 5
 CHUNK_MAX = 60
 POLL_S = 0.02
-DRAINED_WITHIN_S = 300.0
+DRAINED_WITHIN_S, STILL_S = 3_600.0, 90.0
+"""How long healing may take at most, and how long without a further answer."""
 
 
 class AttackedWorld(World):
@@ -31,7 +35,6 @@ class AttackedWorld(World):
 
     async def prepare(self, partitions):
         await super().prepare(partitions, CATALOG, (*INPUTS, *OUTPUTS))
-        self.partitions = partitions * (len(INPUTS) + 1)  # the internal topic's too
 
     def took(self, topic, records):
         for record in records:
@@ -47,7 +50,8 @@ class AttackedWorld(World):
     def forked_worker(self):
         """Start a worker of a short session."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        self.workers.append(ForkedWorker(log, self.settings, SESSION_MS))
+        patient = {"MERGELINE_START_TIMEOUT_MS": str(START_TIMEOUT_MS)}
+        self.workers.append(ForkedWorker(log, self.settings | patient, SESSION_MS))
         return self.workers[-1]
 
     async def send(self, messages):
@@ -80,9 +84,14 @@ class AttackedWorld(World):
     async def audit(self):
         """Wait until nothing more can come, then judge all of it."""
         draining = asyncio.ensure_future(self.drained(DRAINED_WITHIN_S))
+        answers, since = self.answers(), time.monotonic()
         while not draining.done():
             self.check_reader()
             await asyncio.wait([draining], timeout=1)
+            if self.answers() > answers:
+                answers, since = self.answers(), time.monotonic()
+            elif time.monotonic() > since + STILL_S:
+                raise TimeoutError(f"nothing was answered for {STILL_S:.0f} s: {self.counts()}")
         if (error := draining.exception()) is not None:
             self.auditor.defects.add("not drained", repr(error)[:2_000])
         async with stored(self.database_url) as rows:

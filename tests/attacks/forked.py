@@ -6,9 +6,11 @@ the session may be shorter than production's least, which is the least of Kafka'
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 from types import SimpleNamespace
 
 from tests.worker.process import ROOT, WorkerProcess
@@ -54,11 +56,18 @@ def work(log, settings, session_ms):
     for name in [name for name in os.environ if name.startswith("MERGELINE_")]:
         del os.environ[name]
     os.environ |= {"COLUMNS": "100"} | settings
+    threading.Thread(target=end_with_parent, daemon=True).start()
     shorten_sessions(session_ms)
     sys.argv = ["mergeline", "worker"]
     from mergeline.cli import main  # noqa: PLC0415 - imported before, in the process that forks
 
     main(prog_name="mergeline")
+
+
+def end_with_parent():
+    """However the process ends that asked for this one."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def shorten_sessions(session_ms):

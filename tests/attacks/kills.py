@@ -3,8 +3,9 @@
 In: how many requests and kills, a seed. Out: every defect that an auditor finds in the end. The seed decides the
 messages, the order of the kills and how long is waited before each; the moments themselves are the machine's.
 
-Most kills wait until all workers have their partitions and answers flow, so that they hit a system at work; the others
-come soon after the one before, in the middle of the recovery. Load goes on all the time, and ends with the kills.
+Most kills come at a random number of answers after the one before, so that they hit a system at work, and are spread
+over all of the load; the others come soon after the one before, in the middle of the recovery. There is always
+something to do.
 """
 
 import asyncio
@@ -15,18 +16,17 @@ from collections import Counter
 
 from tests.attacks.attacked import SESSION_MS, pour
 from tests.attacks.workload import Workload
-from tests.worker.load import owns
 
 SHARES = {"broker": (0.04, 2), "database": (0.06, 2), "zombie": (0.06, 1)}
 """Of all kills, and at least so many; the others are workers'."""
-SOON_SHARE = 0.4
-SOON_S, AT_WORK_S = 2.0, 0.5
-"""The longest wait before a kill: soon after the one before, or once all are at work."""
-AT_WORK_WITHIN_S = 10.0
+SOON_SHARE, SOON_S = 0.5, 2.0
+"""How many kills come soon after the one before, and how soon."""
+AT_WORK_WITHIN_S = 15.0
+"""How long the others wait for their number of answers."""
 DOWN_S, RESTART_S, OVERSLEPT_S = 0.8, 0.3, 1.5
-LATE_PACE = 0.2
-"""How much of the load's pace is left where a kill takes longer than usual."""
-POLL_S = 0.05
+AHEAD = 3
+"""So many kills' part of the load is sent ahead of them."""
+POLL_S = 0.02
 OPERATOR_NEEDED = 2
 
 
@@ -47,11 +47,11 @@ class Kills:
         self._started, self._seconds_max, self._is_over = time.monotonic(), seconds_max, False
         self._dice = random.Random(seed)
         self._plan = planned(kills, self._dice)
+        self._part = requests / kills
         self._locks = {kind: asyncio.Lock() for kind in servers}
         self._workers = [world.forked_worker() for _ in range(workers)]
         self._asleep, self._mending = set(), set()
-        self._struck, self._last, self._gap_s = 0, time.monotonic(), 1.0
-        self._answers_when_mended = 0
+        self._struck = self._answers_then = 0
         self.done, self.ended = Counter(), Counter()
         self.at_work = 0
 
@@ -68,7 +68,7 @@ class Kills:
                 await self._moment()
                 await getattr(self, f"_strike_{kind}")()
                 self.done[kind] += 1
-                self._count(number + 1)
+                self._struck, self._answers_then = number + 1, self.world.answers()
                 self._tell(kind)
                 for task in (watching, load):
                     if task.done():
@@ -95,42 +95,26 @@ class Kills:
     # ------------------------------------------------------------ when
 
     def _due(self):
-        """How many messages may be sent by now: as many of all as kills have been, and a little more each moment."""
-        if self._is_over:
-            return self.requests
-        part = (time.monotonic() - self._last) / self._gap_s
-        part = part if part < 1 else 1 + LATE_PACE * (part - 1)
-        return int(self.requests * (self._struck + part) / len(self._plan))
+        """How many messages may be sent by now."""
+        return self.requests if self._is_over else int((self._struck + AHEAD) * self._part)
 
     def _tell(self, kind):
         if self.verbose:
             at_s, answers = time.monotonic() - self._started, self.world.answers()
             print(f"{at_s:.1f} s: {self._struck} kills, {kind}; {answers} answers", flush=True)
 
-    def _count(self, struck):
-        gap_s = time.monotonic() - self._last
-        self._gap_s += (gap_s - self._gap_s) / min(struck, 20)
-        self._struck, self._last = struck, time.monotonic()
-
     async def _moment(self):
         """Wait for the moment of the next kill."""
         if self._struck and self._dice.random() < SOON_SHARE:
             await asyncio.sleep(self._dice.random() * SOON_S)
             return
-        wait_s = self._dice.random() * AT_WORK_S
+        wanted = self._answers_then + max(1, int(self._dice.random() * 2 * self._part))
         deadline = time.monotonic() + AT_WORK_WITHIN_S
-        while not self._is_at_work():
+        while self.world.answers() < wanted:
             if time.monotonic() > deadline:
                 return
             await asyncio.sleep(POLL_S)
         self.at_work += 1
-        await asyncio.sleep(wait_s)
-
-    def _is_at_work(self):
-        """Whether all partitions are open somewhere, and something was answered since the last repair."""
-        if self._mending or self._asleep or self.world.answers() <= self._answers_when_mended:
-            return False
-        return sum(map(owns, self._workers)) == self.world.partitions
 
     # ------------------------------------------------------------ what
 
@@ -188,11 +172,7 @@ class Kills:
     def _mend(self, repair):
         task = asyncio.create_task(repair)
         self._mending.add(task)
-        task.add_done_callback(self._mended)
-
-    def _mended(self, task):
-        self._mending.discard(task)
-        self._answers_when_mended = self.world.answers()
+        task.add_done_callback(self._mending.discard)
 
     async def _watch(self):
         """Start again what ended by itself, as a supervisor does."""
