@@ -76,6 +76,12 @@ class Cost:
         """Over this stretch."""
         return self.requests / self.seconds if self.seconds else 0.0
 
+    @property
+    def processors_bound(self) -> float:
+        """Requests a second that this machine's processors could do at this cost, if nobody else used them."""
+        used_us = sum(self.cpu_us.values())
+        return processes.PROCESSORS * 1e6 / used_us if used_us else 0.0
+
 
 class Meter:
     """Reads the processes of a site, of one world and its workers."""

@@ -8,6 +8,7 @@ the same answers.
 
 import itertools
 import random
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -159,8 +160,8 @@ class Messages:
         return Message(number, partition, key, orjson.dumps(body), kind, number, "applied")
 
 
-def _popularity(plan: Plan) -> list[float] | None:
+def _popularity(plan: Plan) -> "array[float] | None":
     """Cumulative weights of the customers, the first the most popular; None where all are alike."""
     if not plan.zipf or plan.hot is Hot.CUSTOMER:
         return None
-    return list(itertools.accumulate(rank**-plan.zipf for rank in range(1, plan.customers + 1)))
+    return array("d", itertools.accumulate(rank**-plan.zipf for rank in range(1, plan.customers + 1)))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mergeline.bench.latency import PERCENTILES
+from mergeline.bench.processes import PROCESSORS
 from mergeline.bench.results import Closed, Floor, Open, Results
 from mergeline.cli.output import lay_out, table
 
@@ -41,16 +42,23 @@ def as_document(results: Results, command: str) -> dict[str, Any]:
         "start_to_first_outcome_ms": round(closed.start_to_first_outcome_ms),
         "peak_rss_bytes": closed.peak_rss_bytes,
         "others_share": round(closed.cost.others_share, 3),
+        "processors_bound_requests_per_second": round(closed.cost.processors_bound, 1),
     }
     if results.opened:
         document |= {f"latency_ms_{name}": value for name, value in results.opened[0].latency_ms.items()}
     if baseline is not None:
         document["baseline_requests_per_second"] = round(baseline.cost.requests_per_second, 1)
         document["ratio"] = round(rate / baseline.cost.requests_per_second, 2)
+        document["cpu_ratio"] = round(_cpu_us(baseline) / _cpu_us(closed), 2)
     if floor is not None:
         document["floor_requests_per_second"] = round(floor.requests_per_second, 1)
         document["floor_share"] = round(rate / floor.requests_per_second, 3)
     return document | dataclasses.asdict(results)
+
+
+def _cpu_us(run: Closed) -> float:
+    """Of all processes together, a request: what a busy machine changes least."""
+    return sum(run.cost.cpu_us.values())
 
 
 def show(out: Console, results: Results, command: str) -> None:
@@ -97,13 +105,12 @@ def _show_opened(out: Console, runs: Sequence[Open]) -> None:
 def _show_comparison(out: Console, closed: Closed, baseline: Closed, floor: Floor) -> None:
     rate = closed.cost.requests_per_second
     out.print(Text("\nCompared\n", "bold underline"))
-    rows = table("", "requests/s", "worker ÷ it")
-    rows.add_row("worker", f"{rate:,.0f}", "")
-    for name, other in (
-        ("per-message baseline", baseline.cost.requests_per_second),
-        ("SQL floor", floor.requests_per_second),
-    ):
-        rows.add_row(name, f"{other:,.0f}", f"{rate / other:.2f}")
+    rows = table("", "requests/s", "worker ÷ it", "µs in all", "it ÷ worker")
+    rows.add_row("worker", f"{rate:,.0f}", "", f"{_cpu_us(closed):,.0f}")
+    other, other_us = baseline.cost.requests_per_second, _cpu_us(baseline)
+    shown = f"{rate / other:.2f}", f"{other_us:,.0f}", f"{other_us / _cpu_us(closed):.2f}"
+    rows.add_row("per-message baseline", f"{other:,.0f}", *shown)
+    rows.add_row("SQL floor", f"{floor.requests_per_second:,.0f}", f"{rate / floor.requests_per_second:.2f}")
     lay_out(out, rows)
 
 
@@ -123,7 +130,8 @@ def _show_closed(out: Console, title: str, closed: Closed) -> None:
     for stage, batches in closed.batches.items():
         said = f"{batches.messages_mean:,.0f} messages, {batches.process_ms_mean:.1f} ms to process, "
         rows.add_row(f"batches of {stage}", f"{batches.count:,} of {said}{batches.publish_ms_mean:.1f} ms to publish")
-    rows.add_row("everybody else", f"{cost.others_share:.0%} of this machine's processors")
+    rows.add_row("everybody else", f"{cost.others_share:.0%} of {PROCESSORS} processors")
+    rows.add_row("with all processors", f"at most {cost.processors_bound:,.0f} requests/s, by the CPU a request took")
     waits = ", ".join(f"{name} {sessions:.2f}" for name, sessions in closed.waits.items()) or "none"
     rows.add_row("waiting sessions", waits)
     rows.add_row("deadlocks, rollbacks", f"{cost.deadlocks}, {cost.rollbacks}")
