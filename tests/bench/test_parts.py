@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 
 from mergeline.bench import load
 from mergeline.bench.latency import percentiles_ms
@@ -13,6 +14,7 @@ from mergeline.bench.load import Load
 from mergeline.bench.mix import Messages
 from mergeline.bench.outcomes import Answer, Judge
 from mergeline.bench.plan import Hot, Kind, Plan
+from mergeline.cli import main
 
 MIX = {
     Kind.ADD: 60, Kind.REMOVE: 10, Kind.MERGE: 10, Kind.CARD: 5, Kind.REPEAT: 10, Kind.REFUSED: 4, Kind.BAD: 1,
@@ -152,3 +154,24 @@ class TestOpenLoad:
         assert took > 0.2
         assert producer.taken == [message.value for message in messages]
         assert intended[-1] - intended[0] == pytest.approx(0.0098)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--mix", "ad=1", "kinds are add, remove, merge"),
+        ("--mix", "add=much", "weights are numbers"),
+        ("--mix", "add", "no list like name=value"),
+        ("--set", "batchmax=5", "is MERGELINE_BATCH_MAX meant?"),
+        ("--set", "batch_max=0", "at least 1 is needed"),
+        ("--given", None, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_anything_is_started(option, value, said):
+    nowhere = {
+        "MERGELINE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "MERGELINE_DATABASE_URL": "postgresql://127.0.0.1:1/x",
+    }
+    result = CliRunner(env=nowhere).invoke(main, ["bench", option, *([value] if value else [])])
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())

