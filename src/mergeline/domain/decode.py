@@ -2,18 +2,19 @@
 
 In: a `Message`. Out: a `Request`, or a `DeadLetterReason` whose text names the field and the rule. Never: a word
 of the message's content in that text, an exception, or a look at anything but the message.
-Judged in this order: size, UTF-8 and JSON, depth, count, the rest.
+Judged in this order: size, UTF-8 and JSON, depth, count, the rest. A plain update is read in one pass (`plain`).
 """
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mergeline.domain import json_text
+from mergeline.domain import json_text, plain
 from mergeline.domain.commands import (
     Command,
     NamedCard,
@@ -24,6 +25,7 @@ from mergeline.domain.commands import (
     UpdateIdentifiers,
 )
 from mergeline.domain.messages import DeadLetterReason, Message
+from mergeline.domain.plain import PlainItem, PlainItems, PlainUpdate
 from mergeline.domain.requests import (
     ID_MAX,
     IDENTIFIERS_MAX,
@@ -39,6 +41,10 @@ BYTES_MAX: Final = 64 * 1024
 """Bytes of a request; SPEC section 2."""
 
 
+_Located = Sequence[tuple[str, Item]] | Sequence[tuple[str, PlainItem]]
+"""Items of an update, each with its JSON pointer."""
+
+
 class _Refused(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -47,25 +53,28 @@ class _Refused(Exception):
 
 def decode(message: Message) -> Request | DeadLetterReason:
     """What the message asks for; or, never raising, why it is a dead letter."""
-    if message.origin.topic not in _COMMANDS:
+    topic = message.origin.topic
+    if topic not in _COMMANDS:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, "not sent to a public topic")
     body = message.value if message.value is not None else b""
     if len(body) > BYTES_MAX:
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, f"{len(body)} bytes; at most {BYTES_MAX}")
     if not body:
         return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, "no value")
+    if topic == Topic.IDENTIFIER_UPDATES and (update := plain.read(body)) is not None:
+        return _plain_request(message, body, *update)
     try:
         document = json_text.parse(body)
     except json_text.Malformed as error:
         return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, str(error))
     except json_text.TooDeep as error:
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, str(error))
-    count = _identifier_count(message.origin.topic, document)
+    count = _identifier_count(topic, document)
     if count > IDENTIFIERS_MAX:
         text = f"{count} identifiers; at most {IDENTIFIERS_MAX}"
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, text, _org_of(document))
     try:
-        wire, command = _COMMANDS[message.origin.topic](document)
+        wire, command = _COMMANDS[topic](document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, _reason(details[0], document), _org_of(document))
@@ -73,6 +82,17 @@ def decode(message: Message) -> Request | DeadLetterReason:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, _org_of(document))
     request_id = wire.request_id or message.origin.request_id
     return Request(message, request_id, hashlib.sha256(body).digest(), command)
+
+
+def _plain_request(
+    message: Message, body: bytes, update: PlainUpdate, requested_at: datetime | None
+) -> Request | DeadLetterReason:
+    adds, removes = _plainly_located("add", update.add), _plainly_located("remove", update.remove)
+    try:
+        command = _updating(update, adds, removes, requested_at)
+    except _Refused as refused:
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, update.org_id)
+    return Request(message, update.request_id or message.origin.request_id, hashlib.sha256(body).digest(), command)
 
 
 def _org_of(document: Any) -> int:
@@ -100,10 +120,38 @@ def _identifier_count(topic: str, document: Any) -> int:
 
 def _update(document: Any) -> tuple[IdentifierUpdate, Command]:
     wire = IdentifierUpdate.model_validate(document)
-    if not wire.add and not wire.remove:
+    adds, removes = _located("add", document, wire.add), _located("remove", document, wire.remove)
+    return wire, _updating(wire, adds, removes, wire.requested_at)
+
+
+def _updating(
+    update: IdentifierUpdate | PlainUpdate, adding: _Located, removing: _Located, requested_at: datetime | None
+) -> UpdateIdentifiers:
+    if not adding and not removing:
         raise _Refused("/add: at least one of add and remove is needed")
-    adds, card_adds = _named(_located("add", document, wire.add), adding=True)
-    removes, card_removes = _named(_located("remove", document, wire.remove), adding=False)
+    adds, card_adds = _named(adding, adding=True)
+    removes, card_removes = _named(removing, adding=False)
+    if adding and removing:
+        _refuse_overlap(adds, removes, card_adds, card_removes)
+    return UpdateIdentifiers(
+        org_id=update.org_id,
+        customer_id=update.customer_id,
+        source=update.source,
+        account_id=update.account_id or None,
+        adds=adds,
+        removes=removes,
+        card_adds=card_adds,
+        card_removes=card_removes,
+        requested_at=requested_at,
+    )
+
+
+def _refuse_overlap(
+    adds: Iterable[NamedIdentifier],
+    removes: Iterable[NamedIdentifier],
+    card_adds: Iterable[NamedCard],
+    card_removes: Iterable[NamedCard],
+) -> None:
     removed = {(item.type, item.value) for item in removes}
     for named in adds:
         if (named.type, named.value) in removed:
@@ -112,17 +160,6 @@ def _update(document: Any) -> tuple[IdentifierUpdate, Command]:
     for card in card_adds:
         if card.number in removed_cards:
             raise _Refused(f"{card.path}: the same card stands in remove")
-    return wire, UpdateIdentifiers(
-        org_id=wire.org_id,
-        customer_id=wire.customer_id,
-        source=wire.source,
-        account_id=wire.account_id,
-        adds=adds,
-        removes=removes,
-        card_adds=card_adds,
-        card_removes=card_removes,
-        requested_at=wire.requested_at,
-    )
 
 
 def _customer(document: Any) -> tuple[CustomerRegistration, Command]:
@@ -166,6 +203,9 @@ _COMMANDS: Final[dict[str, Callable[[Any], tuple[_Wire, Command]]]] = {
 # ---------------------------------------------------------------- items
 
 _AnyItem = TypeVar("_AnyItem", Item, Identifier)
+_POINTERS: Final = {
+    field: tuple(f"/{field}/{index}" for index in range(IDENTIFIERS_MAX)) for field in ("add", "remove", "identifiers")
+}
 
 
 def _located(field: str, document: dict[str, Any], items: list[_AnyItem] | None) -> list[tuple[str, _AnyItem]]:
@@ -174,12 +214,16 @@ def _located(field: str, document: dict[str, Any], items: list[_AnyItem] | None)
         return []
     if isinstance(document[field], dict):
         return [(f"/{field}", items[0])]
-    return [(f"/{field}/{index}", item) for index, item in enumerate(items)]
+    return list(zip(_POINTERS[field], items, strict=False))
 
 
-def _named(
-    items: Iterable[tuple[str, Item]], *, adding: bool
-) -> tuple[tuple[NamedIdentifier, ...], tuple[NamedCard, ...]]:
+def _plainly_located(field: str, items: PlainItems) -> _Located:
+    if type(items) is list:
+        return list(zip(_POINTERS[field], items, strict=False))
+    return [(f"/{field}", items)] if isinstance(items, PlainItem) else []
+
+
+def _named(items: _Located, *, adding: bool) -> tuple[tuple[NamedIdentifier, ...], tuple[NamedCard, ...]]:
     """The identifiers and the cards among the items, each once, at the path that names it first.
 
     Raises:
@@ -188,32 +232,35 @@ def _named(
     identifiers: dict[tuple[str, str], NamedIdentifier] = {}
     cards: dict[str, NamedCard] = {}
     for path, item in items:
-        if item.type not in CARD_SPELLINGS:
+        kind, value = item.type, item.value.strip()
+        if kind not in CARD_SPELLINGS:
             _check_identifier(path, item)
-            identifiers.setdefault((item.type, item.value), NamedIdentifier(path, item.type, item.value))
+            if (kind, value) not in identifiers:
+                identifiers[kind, value] = NamedIdentifier(path, kind, value)
             continue
         _check_card(path, item, adding=adding)
-        first = cards.setdefault(
-            item.value, NamedCard(path, item.value, item.series_id, item.series_code, item.status_label)
-        )
-        if (first.series_id, first.series_code, first.label) != (item.series_id, item.series_code, item.status_label):
+        # What is there is not empty, nor 0.
+        card = NamedCard(path, value, item.series_id or None, item.series_code or None, item.status_label or None)
+        first = cards.setdefault(value, card)
+        if (first.series_id, first.series_code, first.label) != (card.series_id, card.series_code, card.label):
             raise _Refused(f"{path}: the same card stands in the list with another series or label")
     return tuple(identifiers.values()), tuple(cards.values())
 
 
-def _check_identifier(path: str, item: Item) -> None:
+def _check_identifier(path: str, item: Item | PlainItem) -> None:
+    if not (item.series_id or item.series_code or item.status_label):
+        return
     fields = {"seriesId": item.series_id, "seriesCode": item.series_code, "statusLabel": item.status_label}
-    for field, value in fields.items():
-        if value is not None:
-            raise _Refused(f"{path}/{field}: belongs to cards only")
+    named = next(field for field, value in fields.items() if value)
+    raise _Refused(f"{path}/{named}: belongs to cards only")
 
 
-def _check_card(path: str, item: Item, *, adding: bool) -> None:
-    if item.series_id is not None and item.series_code is not None:
+def _check_card(path: str, item: Item | PlainItem, *, adding: bool) -> None:
+    if item.series_id and item.series_code:
         raise _Refused(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
-    if adding and item.series_id is None and item.series_code is None:
+    if adding and not (item.series_id or item.series_code):
         raise _Refused(f"{path}/seriesId: needed to add a card (or seriesCode)")
-    if adding and item.status_label is None:
+    if adding and not item.status_label:
         raise _Refused(f"{path}/statusLabel: needed to add a card")
 
 

@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
+from msgspec import Meta
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,11 +24,21 @@ from pydantic_core import PydanticCustomError
 IDENTIFIERS_MAX: Final = 64
 """Identifiers a request may name; SPEC section 2."""
 TEXT_MAX: Final = 255
+REQUEST_ID_MAX: Final = 128
 ID_MAX: Final = 2**63 - 1
 
-Id = Annotated[int, Field(ge=1, le=ID_MAX)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX, pattern=r"^[^\p{Cc}]+$")]
-RequestId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+# Each `Meta` repeats bounds for `plain`, which reads the same annotations.
+Id = Annotated[int, Field(ge=1, le=ID_MAX), Meta(ge=1, le=ID_MAX)]
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TEXT_MAX, pattern=r"^[^\p{Cc}]+$"),
+    Meta(min_length=1, max_length=TEXT_MAX),
+]
+RequestId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=REQUEST_ID_MAX, pattern=r"^[\x21-\x7e]+$"),
+    Meta(min_length=1, max_length=REQUEST_ID_MAX),
+]
 
 _WHEN: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt]((?:[01]\d|2[0-3]):[0-5]\d):([0-5]\d|60)(?:\.(\d+))?"
@@ -43,7 +54,7 @@ def _trimmed(value: str) -> str:
     return trimmed
 
 
-def _instant(value: object) -> datetime:
+def instant(value: object) -> datetime:
     """RFC 3339 with offset; a leap second counts as the one before it, digits past microseconds are cut."""
     match = _WHEN.fullmatch(value) if isinstance(value, str) else None
     if match is not None:
@@ -77,7 +88,7 @@ IdentifierType = Literal[
 ]
 ItemType = Literal[IdentifierType, "cardnumber", "cardNumber"]
 Value = Annotated[Text, AfterValidator(_trimmed)]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
+Instant = Annotated[datetime, BeforeValidator(instant)]
 
 
 class Strict(BaseModel):
