@@ -6,6 +6,7 @@ exit status 1 if there is a defect, then with the folder of all logs and data ke
 
 import argparse
 import asyncio
+import itertools
 import logging
 import math
 import os
@@ -20,6 +21,7 @@ import structlog
 from tests.attacks import hostile_run
 from tests.attacks.attacked import attacked_world
 from tests.attacks.auditor import Defects
+from tests.attacks.hostile import Hostile
 from tests.attacks.hotspots import Hotspots
 from tests.attacks.kills import Kills
 from tests.attacks.locktable import LockTable, SmallPostgres
@@ -53,6 +55,7 @@ def parsed():
     hotspots.add_argument("--operations", type=int, default=100_000)
     hostile = attacks.add_parser("hostile", help="messages that no sender in its right mind would send")
     hostile.add_argument("--messages", type=int, default=20_000)
+    hostile.add_argument("--minutes", type=float, default=math.inf, help="no message after so long")
     for attack in (kills, network, hotspots, hostile):
         attack.add_argument("--seed", type=int, default=random.randrange(1 << 32))
         attack.add_argument(
@@ -106,7 +109,8 @@ def run_hostile(arguments, folder):
     """The same."""
     with Services(folder, notice=print) as services:
         defects, figures = asyncio.run(hostile_messages(arguments, services, folder))
-    return f"--messages {arguments.messages}", arguments.messages, defects, figures
+    sent = figures.get("messages", 0)
+    return f"--messages {sent or arguments.messages}", sent, defects, figures
 
 
 async def hostile_messages(arguments, services, folder):
@@ -118,7 +122,10 @@ async def hostile_messages(arguments, services, folder):
     world = hostile_run.HostileWorld(services.bootstrap_servers, database_url, "attack.", folder)
     try:
         await world.prepare(PARTITIONS)
-        figures = await hostile_run.run(world, arguments.seed, arguments.messages, say=print)
+        figures = await hostile_run.run(
+            world, itertools.islice(Hostile(arguments.seed), arguments.messages), arguments.seed,
+            minutes=arguments.minutes, say=lambda text: print(text, flush=True),
+        )  # fmt: skip
         print(figures)
         await world.command("verify")
     except AssertionError as error:

@@ -337,7 +337,7 @@ class Hostile:
     `large`: the share of those that are around 64 KiB or far above.
     """
 
-    def __init__(self, seed, large=0.002):
+    def __init__(self, seed, large=0.001):
         self.seed, self.large = seed, large
         self.dice = random.Random(seed)
         self.schemas = {topic: Schema(topic, self.dice) for topic in TOPICS}
@@ -346,7 +346,10 @@ class Hostile:
         self._last = []
         self._forged = 0
 
-    def next(self):
+    def __iter__(self):
+        return self
+
+    def __next__(self):
         """The next record."""
         dice = self.dice
         chance = dice.random()
@@ -458,7 +461,7 @@ class Hostile:
         if self.dice.random() < 0.7:
             return ()
         chosen = self.dice.choices(HEADERS, k=self.dice.choice((1, 1, 2, 3, 20)))
-        if not self.dice.randrange(40):
+        if not self.dice.randrange(100):
             chosen.append((self.dice.choice(ODD_NAMES), b"odd"))
         return tuple(chosen)
 

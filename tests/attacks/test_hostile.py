@@ -1,7 +1,11 @@
 """Hostile messages, files and sizes; `hostile.py` makes them, `hostile_run.py` sends them to a real worker."""
 
+import itertools
+import json
+
 import pytest
 from tests.attacks import hostile_run
+from tests.attacks.hostile import CARDS, COMMANDS, CUSTOMERS, ORG, ORIGINS, UPDATES, Hostile, Sent
 from tests.attacks.hostile_run import HostileWorld
 from tests.services import databases
 
@@ -26,9 +30,35 @@ async def world(postgres, bootstrap_servers, template_database, topic_prefix, tm
 @pytest.mark.timeout(300)
 async def test_every_hostile_message_ends_once_and_the_worker_stays(world, seed):
     print(f"the same at any size: python -m tests.attacks hostile --messages {MESSAGES} --seed {seed}")
-    figures = await hostile_run.run(world, seed, MESSAGES)
+    figures = await hostile_run.run(world, itertools.islice(Hostile(seed), MESSAGES), seed)
     print(figures)
     assert figures.outcomes > MESSAGES / 4
     assert figures.dead_letters > MESSAGES / 4
     assert figures.stall_s < STALL_S_MAX, figures
     await world.command("verify")
+
+
+GOOD = json.dumps({"orgId": ORG, "customerId": 1, "source": "INSTORE", "add": {"type": "line", "value": "x"}}).encode()
+CARD = {"orgId": ORG, "seriesId": 163, "cardNumber": "7" * 60_000}
+MIB = 1 << 20
+ODD = ((b"\xff\xfe", b"odd"), (b"\xed\xa0\x80", None))
+EDGES = [
+    *(Sent(UPDATES, b"k", value, ODD) for value in (GOOD, b"{", None, bytes(70_000), GOOD * 900)),
+    *(Sent(topic, bytes(size), GOOD) for topic in (UPDATES, CUSTOMERS) for size in (900_000, 4 * MIB)),
+    *(Sent(topic, b"k", GOOD, ((b"h", bytes(size)),)) for topic in (UPDATES, CARDS) for size in (900_000, 4 * MIB)),
+    *(Sent(UPDATES, b"k", bytes(size)) for size in (65_536, 65_537, 900_000, 4 * MIB, 7 * MIB)),
+    *(Sent(UPDATES, b"k", GOOD, ((b"h", b""),) * count) for count in (1_000, 60_000)),
+    *(Sent(UPDATES, b"k", GOOD, ((b"traceparent", text),)) for text in (None, b"", b"\xff", bytes(900_000))),
+    *(Sent(UPDATES, b"k", GOOD, (*ODD, (b"h", bytes(size)))) for size in (900_000, 4 * MIB)),
+    *(Sent(COMMANDS, b"k", GOOD, ((b"mergeline-origin", origin),)) for origin in ORIGINS),
+    *(Sent(COMMANDS, key, value) for key in (None, b"k") for value in (GOOD, b"", b"null")),
+    Sent(CARDS, None, json.dumps(CARD).encode()),
+]
+
+
+@pytest.mark.timeout(300)
+async def test_each_of_these_that_ended_a_worker_or_held_its_partition(world, seed):
+    """By one codec or another, alone or with others."""
+    figures = await hostile_run.run(world, iter(EDGES), seed)
+    print(figures)
+    assert figures.messages == len(EDGES)

@@ -90,11 +90,14 @@ class _RawName(str):
 
 
 class _OddBatch(BatchBuilder):
-    """aiokafka's quick builder encodes names by itself; its other one asks them."""
+    """For header names that are no UTF-8: aiokafka's quick builder encodes names by itself, its other one asks them."""
 
-    def __init__(self, *, is_transactional: bool) -> None:
-        super().__init__(BATCH_MAX_BYTES, GZIP, is_transactional=is_transactional)
-        self._builder = _DefaultRecordBatchBuilderPy(2, GZIP, is_transactional, -1, -1, 0, BATCH_MAX_BYTES)
+    def __init__(self, codec: int, *, is_transactional: bool) -> None:
+        super().__init__(BATCH_MAX_BYTES, codec, is_transactional=is_transactional)
+        self._builder = _DefaultRecordBatchBuilderPy(2, codec, is_transactional, -1, -1, 0, BATCH_MAX_BYTES)
+
+    def append(self, *, headers: Sequence[Header], **fields: Any) -> Any:
+        return super().append(headers=[(_RawName(name), text) for name, text in headers], **fields)
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         self._builder.set_producer_state(producer_id, producer_epoch, base_sequence)
@@ -208,10 +211,11 @@ class Publisher:
                 if added is None:
                     batches.append(self._producer.create_batch())  # which, empty, takes any record
                     added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
-                if added.size > BATCH_MAX_BYTES:
-                    batches[-1:] = [self._large_batch(key, value, headers), self._producer.create_batch()]
             except UnicodeEncodeError:
-                batches += [self._odd_batch(key, value, headers), self._producer.create_batch()]
+                batches.append(_OddBatch(0, is_transactional=self.transactional_id is not None))
+                added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
+            if added.size > BATCH_MAX_BYTES:
+                batches[-1:] = [self._large_batch(key, value, headers), self._producer.create_batch()]
         sendable: dict[tuple[str, int], list[Any]] = {}
         for (topic, partition), batches in filled.items():
             sendable[self._prefix + topic, partition] = [batch for batch in batches if batch.record_count()]
@@ -225,14 +229,8 @@ class Publisher:
         try:
             batch.append(timestamp=None, key=key, value=value, headers=list(headers))
         except UnicodeEncodeError:
-            return self._odd_batch(key, value, headers)
-        return batch
-
-    def _odd_batch(self, key: bytes | None, value: bytes | None, headers: Sequence[Header]) -> BatchBuilder:
-        """One record with a header's name that is no UTF-8, as it was sent."""
-        batch = _OddBatch(is_transactional=self.transactional_id is not None)
-        raw = [(_RawName(name), text) for name, text in headers]
-        batch.append(timestamp=None, key=key, value=value, headers=raw)
+            batch = _OddBatch(GZIP, is_transactional=self.transactional_id is not None)
+            batch.append(timestamp=None, key=key, value=value, headers=list(headers))
         return batch
 
     async def _count(self, topic: str) -> int:
