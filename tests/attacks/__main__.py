@@ -21,6 +21,7 @@ import structlog
 from tests.attacks import hostile_run
 from tests.attacks.attacked import attacked_world
 from tests.attacks.auditor import Defects
+from tests.attacks.bugs import runner as seeded
 from tests.attacks.hostile import Hostile
 from tests.attacks.hotspots import Hotspots
 from tests.attacks.kills import Kills
@@ -62,6 +63,10 @@ def parsed():
             "--data", type=Path, default=Path(tempfile.gettempdir()), help="where data is put meanwhile"
         )
         attack.add_argument("--keep", action="store_true", help="keep data and logs of a good run too")
+    bugs = attacks.add_parser("bugs", help="seeded bugs, each put into a copy: the tests must notice")
+    bugs.add_argument("--only", action="append", default=[], metavar="NAME", help="may be given again")
+    bugs.add_argument("--jobs", type=int, default=1, help="at the same time, each with servers of its own")
+    bugs.add_argument("--seconds", type=float, default=seeded.BUG_SECONDS_MAX, help="for the tests of one bug")
     return parser.parse_args()
 
 
@@ -152,6 +157,8 @@ async def killed(arguments, services, folder):
 
 def main():
     arguments = parsed()
+    if arguments.attack == "bugs":
+        return seeded.main(arguments.only, arguments.jobs, arguments.seconds)
     print(f"python -m tests.attacks {arguments.attack} --seed {arguments.seed}", flush=True)
     arguments.data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="mergeline-attack-", dir=arguments.data))

@@ -237,6 +237,12 @@ async def test_a_version_that_no_event_can_have_is_found(sql, world, version):
     )
 
 
+async def test_a_gap_is_found_whatever_comes_behind_it(sql, desk, world):
+    await desk.apply(desk.log.update(2, add=line("behind")), desk.log.update(2, add=line("further-behind")))
+    statements, offences = BROKEN["a gap in the versions"]
+    assert await broken(sql, *statements) == offences
+
+
 async def test_days_that_were_dropped_are_no_gap(sql, desk, world):
     await age(sql, 20)
     await desk.apply(desk.log.update(2, add=line("late")), desk.log.update(3, add=line("later")))

@@ -40,6 +40,14 @@ async def test_the_same_message_read_again_is_answered_with_the_stored_bytes(des
     assert await sql.fetchval("select count(*) from identifier where value = 'x'") == 1
 
 
+async def test_what_is_committed_is_on_disk_before_anybody_hears_of_it(store):
+    """Or as far as the server's administrator wants: a batch asks for no less. Its events go out behind the commit."""
+    async with store.statements() as db, db.transaction():
+        await store.bound(db)
+        waits = "select setting = reset_val from pg_settings where name = 'synchronous_commit'"
+        assert await db._connection.fetchval(waits)
+
+
 async def test_a_repeat_of_the_router_is_dropped(desk, first, sql):
     (answer,) = await desk.apply(desk.log.routed_again(first))
     assert answer.kind == "dropped"

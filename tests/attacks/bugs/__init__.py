@@ -1,0 +1,1 @@
+"""Seeded bugs: changes that a sensible person could make, each of which the tests must notice."""
