@@ -5,9 +5,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from tests.integration.desk import ORG, UPDATES, issue, line
+from tests.integration.desk import CATALOG, ORG, UPDATES, issue, line
 from tests.integration.test_merges import meets
 
+from mergeline.domain.catalog import Catalog
+from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.reading import show_card, show_customer, show_identifier, show_request
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "show"
@@ -48,6 +50,18 @@ async def test_a_customer(sql, told):
     assert survivor["merges"][0]["requestId"] == "r-merge"
     assert await show_customer(sql, ORG, 3) is None
     assert await show_customer(sql, ORG + 1, 1) is None
+
+
+async def test_a_mobile_that_is_given_as_it_is_stored_is_found_though_it_would_be_another_one(sql, told):
+    """6565218000 is a number of Singapore as it is stored, and one of Florida without its country code."""
+    await apply_catalogs(sql, [Catalog.model_validate(CATALOG | {"defaultRegion": "US"})])
+    await told.apply(told.log.update(2, add={"type": "mobile", "value": "+65 6521 8000"}))
+    found = {"entries": [{"customerId": 2, "source": "INSTORE", "accountId": None}]}
+    assert await show_identifier(sql, ORG, "mobile", "+6565218000") == found
+    assert await show_identifier(sql, ORG, "mobile", "6565218000") == found
+    await told.apply(told.log.update(1, source="WECHAT", accountId="a", add={"type": "mobile", "value": "6565218000"}))
+    (entry,) = (await show_identifier(sql, ORG, "mobile", "6565218000"))["entries"]
+    assert entry["source"] == "WECHAT"  # as in a request: normalised, if that is there
 
 
 async def test_an_identifier_by_its_normalised_value(sql, told):

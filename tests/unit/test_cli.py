@@ -158,3 +158,10 @@ def test_a_bad_catalog_is_said_before_the_database_is_asked(tmp_path):
 def test_prune_refuses_less_than_is_promised_before_it_asks_anybody():
     line = one_line(run("prune", "--keep-days", "13"))
     assert "--keep-days 13 is less than MERGELINE_LEDGER_DAYS (14)" in line
+
+
+def test_more_catalogs_than_one_transaction_takes_are_refused_in_words(tmp_path):
+    path = tmp_path / "brand.yaml"
+    path.write_text("orgId: 1\nsources: {A: single}\n")
+    line = one_line(run("catalog", "apply", "--dry-run", *[str(path)] * 1_001))
+    assert "1001 files, but at most 1000 can be applied together" in line

@@ -3,6 +3,7 @@
 import shutil
 import ssl
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream import topics
+from mergeline.stream.brokers import old_brokers
 from mergeline.stream.clients import client_options
 
 SETTINGS = Settings.load({})
@@ -99,6 +101,25 @@ def test_a_message_is_kept_until_its_segment_is_old_enough_and_the_broker_has_lo
     assert topics.kept_ms({"retention.ms": "-1", "segment.ms": "7"}) is None
     assert topics.kept_ms({"retention.ms": "5", "segment.ms": "7", "cleanup.policy": "compact"}) is None
     assert topics.kept_ms({"retention.ms": "5", "segment.ms": "7", "cleanup.policy": "compact,delete"}) == 12 + hour
+
+
+class Cluster:
+    """Two brokers, and the versions of Fetch that they take."""
+
+    def __init__(self, *least):
+        self.least = least
+
+    async def describe_cluster(self):
+        return {"brokers": [{"node_id": number, "host": "kafka", "port": number} for number in range(len(self.least))]}
+
+    async def _send_request_to_node(self, number, _request):
+        return SimpleNamespace(api_versions=[(0, 0, 13), (1, self.least[number], 18), (18, 0, 4)])
+
+
+async def test_brokers_before_4_0_are_named():
+    assert await old_brokers(Cluster(4, 4)) == []
+    (line,) = await old_brokers(Cluster(4, 0))
+    assert line.startswith("kafka:1: older than Kafka 4.0")
 
 
 # ---------------------------------------------------------------- clients

@@ -13,6 +13,8 @@ import jsonschema
 import pytest
 from tests.worker.harness import CARDS
 
+from mergeline.cli.files import LINE_MAX_BYTES
+
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 ORG = 100801
 CATALOG = {
@@ -136,6 +138,19 @@ async def test_send_says_what_became_of_each_line(shop, file):
     assert "4 sent" in out
     for part in ("1 applied", "1 dead letter", "2 rejected", "1 of them without a key"):
         assert part in out
+
+
+async def test_a_line_as_long_as_a_topic_takes_is_sent_and_a_longer_one_is_left_out(shop, file):
+    """The longest key there is goes with it: that of a card."""
+    card = {"orgId": ORG, "seriesId": 7, "cardNumber": "\U0001f0a1" * 255, "more": ""}
+    room = LINE_MAX_BYTES - 1 - len(json.dumps(card, ensure_ascii=False).encode())
+    lines = [json.dumps(card | {"more": "x" * size}, ensure_ascii=False) for size in (room, room + 1)]
+    path = file("long.jsonl", "\n".join([*lines, json.dumps({"orgId": ORG, "cardNumber": "L1", "seriesId": 7})]))
+    said = await shop.command("send", "--topic", "cards", "--wait", str(path), status=1)
+    assert "line 2 is longer than the topic takes" in said
+    assert "2 sent" in said
+    assert "1 applied" in said
+    assert "1 dead letter" in said
 
 
 async def test_send_keys_by_customer_in_the_order_of_the_file(shop, file):

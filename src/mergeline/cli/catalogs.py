@@ -14,9 +14,10 @@ from mergeline.cli.group import json_option, org_id_type, with_settings
 from mergeline.cli.output import note, print_json
 from mergeline.database import connected
 from mergeline.domain.catalog import Catalog
+from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.catalog_cache import Versioned
-from mergeline.store.catalogs import Applied, apply_catalogs, newest_catalog
+from mergeline.store.catalogs import CATALOGS_MAX, Applied, apply_catalogs, newest_catalog
 from mergeline.store.failures import CatalogRefused
 
 
@@ -41,6 +42,10 @@ def apply(settings: Settings, files: tuple[Path, ...], *, dry_run: bool, as_json
     Example:
       mergeline catalog apply brands/*.yaml
     """  # noqa: D301 - \b is click's mark for text to leave as it is
+    if len(files) > CATALOGS_MAX:
+        raise SetupError(
+            f"{len(files)} files, but at most {CATALOGS_MAX} can be applied together, all or none. Apply them in parts."
+        )
     catalogs, problems = read_catalogs(files)
     for problem in problems:
         note(str(problem))

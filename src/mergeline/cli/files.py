@@ -21,6 +21,7 @@ from mergeline.domain.decode import BYTES_MAX, decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
+from mergeline.stream.topics import INPUT_MESSAGE_MAX_BYTES
 
 Kind = Literal["customers", "cards"]
 Format = Literal["jsonl", "csv"]
@@ -28,8 +29,8 @@ TOPICS: Final[dict[Kind, Topic]] = {
     "customers": Topic.CUSTOMER_REGISTRATIONS,
     "cards": Topic.CARD_REGISTRATIONS,
 }
-LINE_MAX_BYTES: Final = 1024 * 1024
-"""A longer line is read past and reported; no request is as long."""
+LINE_MAX_BYTES: Final = INPUT_MESSAGE_MAX_BYTES - 2_048
+"""A longer line is read past and reported: with its key and what Kafka puts around it, no input topic would take it."""
 CUSTOMERS_REMEMBERED_MAX: Final = 1_000_000
 """Customers of a CSV whose rows are known to have ended, so that a later row of one is found."""
 

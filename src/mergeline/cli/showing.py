@@ -51,7 +51,8 @@ def customer(settings: Settings, org: int, customer_id: int, *, as_json: bool) -
 def identifier(settings: Settings, org: int, identifier_type: str, value: str, *, as_json: bool) -> None:
     """Who holds the identifier TYPE VALUE of ORG, and in which sources.
 
-    VALUE is normalised first, as in a request: any spelling of a mobile or an e-mail finds it.
+    VALUE is normalised first, as in a request: any spelling of a mobile or an e-mail finds it. What is not found so is
+    looked for as it is given.
 
     \b
     Example:

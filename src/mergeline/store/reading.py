@@ -66,11 +66,17 @@ async def show_customer(connection: Connection, org_id: int, customer_id: int) -
 
 
 async def show_identifier(connection: Connection, org_id: int, identifier_type: str, value: str) -> Document | None:
-    """Every entry of an identifier; the value is normalised as in a request of the org."""
+    """Every entry of an identifier; the value is normalised as in a request of the org, or else taken as it is given.
+
+    A value that was normalised already can become another one: digits with a country code can be a valid number of the
+    org's `defaultRegion` too.
+    """
     newest = await newest_catalog(connection, org_id)
     region = newest.catalog.default_region if newest is not None and newest.catalog is not None else None
-    stored = normalise(identifier_type, value.strip(), region)
-    rows = await Statements(connection).fetch("show_identifier", org_id, identifier_type, stored)
+    given = value.strip()
+    for stored in dict.fromkeys((normalise(identifier_type, given, region), given)):
+        if rows := await Statements(connection).fetch("show_identifier", org_id, identifier_type, stored):
+            break
     entries = [{"customerId": row["customer_id"]} | _scope(row) for row in rows]
     return {"entries": entries} if entries else None
 

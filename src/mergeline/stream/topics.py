@@ -23,6 +23,7 @@ from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedErr
 from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_letter_topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.stream.brokers import old_brokers
 from mergeline.stream.clients import client_options, kafka_errors, started
 
 PARTITIONS: Final = 8
@@ -230,11 +231,12 @@ async def check_topics(settings: Settings) -> list[str]:
         names = [spec.name for spec in topic_plan(settings)]
         await partitions_of(client, names)
         configs, hidden = await read_configs(client, names)
+        old = await old_brokers(client)
     problems = _refusals(settings, configs)
     if problems:
         raise SetupError(" ".join(problems))
     warnings = [f"The configs of {', '.join(hidden)} are hidden from us (DescribeConfigs), and so not checked."]
-    return (warnings if hidden else []) + _warnings(settings, configs)
+    return old + (warnings if hidden else []) + _warnings(settings, configs)
 
 
 def _refusals(settings: Settings, configs: dict[str, dict[str, str]]) -> list[str]:
