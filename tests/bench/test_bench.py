@@ -16,6 +16,7 @@ SMALL = [
     *("--seconds", "1.0", "--baseline-requests", "500"),
 ]
 PATIENCE_S = 500
+pytestmark = pytest.mark.timeout(PATIENCE_S + 30)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,6 @@ def report(kafka, postgres):
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(PATIENCE_S + 30)
 def test_the_figures_that_are_compared_are_there(report, capsys):
     rate, other = report["requests_per_second"], report["baseline_requests_per_second"]
     assert rate > 0

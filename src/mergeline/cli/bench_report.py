@@ -63,6 +63,9 @@ def _cpu_us(run: Closed) -> float:
 
 def show(out: Console, results: Results, command: str) -> None:
     """For people."""
+    sizes = results.sizes
+    stored = f"{sizes['customers']:,} customers, {sizes['entries']:,} entries, {sizes['bytes'] / MIB:,.0f} MiB"
+    out.print(f"Before the first request: {stored}", style="dim")
     _show_closed(out, "Closed run", results.closed)
     if results.opened:
         _show_opened(out, results.opened)
