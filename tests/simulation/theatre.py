@@ -25,7 +25,9 @@ from mergeline.store.failures import CatalogRefused
 
 SCENES_AT_ONCE = 12
 RIVALS = 3
-OPTIONS = Options(limits=Limits(merge_max_entries=MERGE_MAX_ENTRIES))
+# Who waits here waits for whoever the schedule lets go on, however long a busy machine takes for that.
+PATIENT = {"lock_wait_ms_max": 120_000, "statement_ms_max": 120_000, "idle_ms_max": 120_000}
+OPTIONS = Options(limits=Limits(merge_max_entries=MERGE_MAX_ENTRIES), **PATIENT)
 
 DEAD_LETTER_RUNS = """
 select topic, dead_letters_in_a_row as run from partition_owner where partition = $1 and dead_letters_in_a_row > 0
