@@ -74,60 +74,94 @@ def _deeper_than(value: object, depth: int) -> bool:
     return False
 
 
-_TOKEN: Final = re.compile(
-    r'[ \t\n\r]*(?:("(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
-    r"|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)|([\[\]{},:])|($))"
+_SPACE: Final = r"[ \t\n\r]*+"
+_STRING: Final = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
+_PLAIN: Final = rf"(?:{_STRING}|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|true|false|null)"
+_TOKENS: Final = re.compile(
+    f"{_SPACE}(?:"
+    + "|".join(
+        (
+            r"(\[++)",
+            r"(\]++)",
+            rf"\{{{_SPACE}({_STRING}){_SPACE}:",
+            rf"\{{{_SPACE}(\}})",
+            r"(\}++)",
+            rf",{_SPACE}({_STRING}){_SPACE}:",
+            rf"((?:,{_SPACE}{_PLAIN}{_SPACE})++)",
+            r"(,)",
+            rf"({_PLAIN})",
+            r"($)",
+        )
+    )
+    + ")"
 )
+_OPEN_LISTS, _CLOSE_LISTS, _OPEN_OBJECT, _EMPTY_OBJECT, _CLOSE_OBJECTS = range(1, 6)
+_NEXT_KEY, _NEXT_PLAIN, _COMMA, _PLAIN_VALUE, _END = range(6, 11)
+_VALUE, _FIRST, _AFTER = range(3)
+"""What may come: a value; a value or the end of an empty list; a comma, or the end of what is open."""
 
 
 def _check_without_recursion(text: str) -> None:
     """Recognise a JSON text with a stack of our own, for texts that nest deeper than the interpreter's.
 
-    States: `value` (one must come), `first` (one, or the end of an empty container), `after` (a comma or the
-    end of the container), `key`/`first_key`, `colon`.
+    With as few tokens as possible, for such a text is little but brackets: a run of them is one, a brace is one with
+    its key, and so are the plain values of a list.
 
     Raises:
         Malformed: if it is no JSON.
     """
-    stack: list[tuple[str, set[str]]] = []
-    state, position = "value", 0
-    while True:
-        token = _TOKEN.match(text, position)
-        if token is None:
+    stack: list[set[str] | None] = []  # the keys of an object; None for a list
+    state, position, kind = _VALUE, 0, 0
+    while kind != _END:
+        token = _TOKENS.match(text, position)
+        if token is None or token.lastindex is None:
             raise Malformed(f"not JSON at character {position}")
-        string, scalar, mark, end = token.groups()
-        if end is not None:
-            break
-        state = _next_state(state, stack, string, scalar, mark)
-        if state == "error":
+        kind = token.lastindex
+        if (state == _AFTER) == (kind in _BEGINS) and not (kind == _CLOSE_LISTS and state == _FIRST):
             raise Malformed(f"not JSON at character {position}")
+        if kind == _OPEN_LISTS:
+            stack += [None] * len(token[kind])
+            state = _FIRST
+        elif kind in (_CLOSE_LISTS, _CLOSE_OBJECTS):
+            _close(stack, len(token[kind]), position, objects=kind == _CLOSE_OBJECTS)
+            state = _AFTER
+        elif kind == _OPEN_OBJECT:
+            stack.append({_key(token[kind])})
+            state = _VALUE
+        elif kind in _GOES_ON:
+            _go_on(stack, token[kind] if kind == _NEXT_KEY else None, position)
+            state = _AFTER if kind == _NEXT_PLAIN else _VALUE
+        else:
+            state = _AFTER
         position = token.end()
-    if stack or state != "after":
+    if stack:
         raise Malformed(f"not JSON at character {position}")
 
 
-def _next_state(
-    state: str, stack: list[tuple[str, set[str]]], string: str | None, scalar: str | None, mark: str | None
-) -> str:
-    if state in ("value", "first"):
-        if string is not None or scalar is not None:
-            return "after"
-        if mark is not None and mark in "[{":
-            stack.append((mark, set()))
-            return "first" if mark == "[" else "first_key"
-    if state in ("key", "first_key") and string is not None:
-        keys = stack[-1][1]
-        key = json.loads(string)
+_BEGINS: Final = frozenset((_OPEN_LISTS, _OPEN_OBJECT, _EMPTY_OBJECT, _PLAIN_VALUE))
+"""What a value begins with."""
+_GOES_ON: Final = frozenset((_NEXT_KEY, _NEXT_PLAIN, _COMMA))
+"""What a list or an object goes on with."""
+
+
+def _close(stack: list[set[str] | None], count: int, position: int, *, objects: bool) -> None:
+    closed = stack[-count:]
+    if len(closed) < count or any((keys is not None) != objects for keys in closed):
+        raise Malformed(f"not JSON at character {position}")
+    del stack[-count:]
+
+
+def _go_on(stack: list[set[str] | None], string: str | None, position: int) -> None:
+    """A comma; `string` is the key behind it, as written, in an object, and None in a list."""
+    keys = stack[-1] if stack else None
+    if not stack or (keys is None) != (string is None):
+        raise Malformed(f"not JSON at character {position}")
+    if keys is not None and string is not None:
+        key = _key(string)
         if key in keys:
             raise Malformed("an object names a key twice")
         keys.add(key)
-        return "colon"
-    if state == "colon" and mark == ":":
-        return "value"
-    if state == "after" and mark == "," and stack:
-        return "value" if stack[-1][0] == "[" else "key"
-    closes = {"[": "]", "{": "}"}
-    if state in ("after", "first", "first_key") and stack and mark == closes[stack[-1][0]]:
-        stack.pop()
-        return "after"
-    return "error"
+
+
+def _key(string: str) -> str:
+    return str(json.loads(string)) if "\\" in string else string[1:-1]
