@@ -18,8 +18,8 @@ TO_SERVER, TO_CLIENT = "to server", "to client"
 RESETS_EVERY_S = (0.05, 0.5)
 LINGER_S = (0.2, 4.0)
 """How late what a client sent before its slow close reaches the server."""
-FORGOTTEN_S = (5.0, 40.0)
-"""When a server gives up a dead connection, as by TCP's keep-alive; the client is never told."""
+FORGOTTEN_S = (5.0, 11.0)
+"""When a server gives up a dead connection, as by TCP's keep-alive (which ends here); the client is never told."""
 
 
 class Kind(Enum):

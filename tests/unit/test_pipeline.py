@@ -1,6 +1,7 @@
 """The pipeline by itself, with a stage that does what the test says (no Kafka, no database)."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import pytest
@@ -257,3 +258,25 @@ async def test_closing_does_not_wait_longer_than_told():
     await asyncio.sleep(0.02)
     await asyncio.wait_for(bench.pipeline.close(0.05), 1)
     assert (stage.published, stage.released) == ([], 1)
+
+
+async def test_a_cancellation_that_a_breaking_connection_swallows_is_said_again():
+    """Else the task would go on, whoever closes the pipeline would wait for it, and the group for both."""
+
+    class Deaf(Stage):
+        asleep = False
+
+        async def process(self, batch):
+            self.asleep = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await asyncio.sleep(60)
+
+    stage = Deaf({ONE: 0, TWO: 0})
+    bench = Bench(stage)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0))
+    while not stage.asleep:
+        await asyncio.sleep(0)
+    await asyncio.wait_for(bench.pipeline.close(0), 10)
+    assert (stage.released, bench.failed) == (1, [])

@@ -33,7 +33,7 @@ from mergeline.store.pool import ACQUIRE_TIMEOUT_S
 from mergeline.store.progress import CheckRuns, count_runs, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named, read_versions
 from mergeline.store.replays import at_or_below, read_replays
-from mergeline.store.statements import OnStatement, Statements
+from mergeline.store.statements import GIVEN_UP, OnStatement, Statements
 from mergeline.store.write import write_answers, write_changes
 
 LOCK_ROUNDS_MAX: Final = 5
@@ -91,7 +91,7 @@ class Store:
         async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             try:
                 yield Statements(connection, self._on_statement)
-            except TimeoutError:
+            except GIVEN_UP:
                 connection.terminate()  # or the pool would wait once more, for a cancellation that nobody answers
                 raise
 

@@ -8,12 +8,21 @@ from typing import Final
 
 import asyncpg
 
+from mergeline.store.queries import SQL
+
 CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 30.0
 """For a connection of the pool, connecting included."""
 ANSWER_SLACK_S: Final = 3.0
 """Above the server's own time-out: for a server, or a network, that says nothing at all any more."""
 CONNECTION_IDLE_S_MAX: Final = 300.0
+PEER_GONE_AFTER: Final = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "11000",  # what was sent, and is never acknowledged
+}
+"""11 s, in settings of the server for this connection; by its defaults it would be hours."""
 
 
 async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 10_000) -> asyncpg.Pool:
@@ -34,7 +43,17 @@ async def open_pool(database_url: str, connections_max: int = 4, statement_ms_ma
         server_settings={"application_name": "mergeline"},
         # All that is set is set for a transaction, so there is nothing to reset, and a round trip to save.
         reset=_leave,
+        init=_let_the_server_notice,
     )
+
+
+async def _let_the_server_notice(connection: asyncpg.Connection) -> None:
+    """Have the server end this connection soon after we are gone without a word: until then it keeps our locks.
+
+    Its own time-outs end what is idle in a transaction, but not what waits for the rest of a COPY or of a prepare.
+    """
+    for name, value in PEER_GONE_AFTER.items():
+        await connection.execute(SQL["setting"], name, value)
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:

@@ -1,6 +1,12 @@
 -- Every statement of the store, by name. Rows travel as arrays, one an argument and column, so that a batch takes
 -- the same statements whatever its size.
 
+-- ---------------------------------------------------------------- a connection
+
+-- name: setting
+-- For this connection; nothing that would matter to whoever a pooler gives it to next.
+select set_config($1, $2, false);
+
 -- ---------------------------------------------------------------- the transaction of a batch
 
 -- name: bounds

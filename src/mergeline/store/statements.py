@@ -4,9 +4,10 @@ In: a connection of asyncpg, and optionally whom to tell of each statement befor
 hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -15,6 +16,9 @@ from mergeline.store.queries import SQL
 # As text: only the stubs of asyncpg know the parameter.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 OnStatement = Callable[[str], Awaitable[None]]
+GIVEN_UP: Final = (TimeoutError, asyncio.CancelledError)
+"""Nothing answers, or nobody waits for it any more. A rollback would be waited for as long again, and make another
+error of a cancellation; the connection is closed instead, and a server that lost us rolls back by itself."""
 
 
 class Statements:
@@ -50,8 +54,7 @@ class Statements:
             yield
             await self._announce("commit")
         except BaseException as error:
-            # Where nothing answers, nothing would answer a rollback; a server that lost us does it by itself.
-            if not isinstance(error, TimeoutError) and not self._connection.is_closed():
+            if not isinstance(error, GIVEN_UP) and not self._connection.is_closed():
                 await self._announce("rollback")
                 await transaction.rollback()
             raise

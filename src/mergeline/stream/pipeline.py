@@ -23,6 +23,8 @@ from mergeline.stream.origin import Record, bytes_of
 from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
+CANCEL_AGAIN_S: Final = 0.5
+CANCELS_MAX: Final = 40
 log = structlog.get_logger(__name__)
 
 
@@ -36,6 +38,10 @@ class Chunk(NamedTuple):
     partition: TopicPartition
     records: Sequence[Record]
     bytes: int
+
+
+class Unending(Exception):
+    """A task of ours does not end."""
 
 
 class Work(NamedTuple):
@@ -144,10 +150,22 @@ class Pipeline:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             log.warning("pipeline.abandoned", stage=self.stage.name, records=self._held)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self.stage.release()
+
+    async def _end_tasks(self) -> None:
+        """Cancel until it is heard: a connection that breaks while it is left makes another error of a cancellation.
+
+        Whoever awaits us holds up the group's rebalance.
+        """
+        running = set(self._tasks)
+        for _ in range(CANCELS_MAX):
+            for task in running:
+                task.cancel()
+            if running:
+                _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        if running:
+            self._fail(Unending(", ".join(sorted(task.get_name() for task in running))))
 
     # ------------------------------------------------------------ the way of a batch
 
