@@ -34,10 +34,11 @@ BATCH_BYTES = 700_000
 PACKING = (1, 2, 3, 4)
 CODECS = (0, 0, 0, *PACKING)
 MIB = 1 << 20
-WAVE = 2_000
+WAVE = 500
 """Messages that are made, and put into batches, together."""
-AHEAD = 10_000
-"""Messages that may wait for an answer: enough to keep the worker busy."""
+AHEAD = 1_000
+"""Messages that may wait for an answer: two batches. With more, what waits longest waits for the others, not for
+something that holds it up."""
 LOOK_S = 0.1
 SETTINGS = {"MERGELINE_DEAD_LETTER_LIMIT": "0"}
 
@@ -291,7 +292,7 @@ async def run(world: HostileWorld, messages, seed, minutes=math.inf, say=lambda 
             figures.kinds.update(sent.kind for sent in wave)
             await sender.send(wave)
             await _until(world, lambda: len(ledger.sent) - ledger.ended < AHEAD, "it keeps up")
-            if len(ledger.sent) % (WAVE * 25) == 0:
+            if len(ledger.sent) % (WAVE * 20) == 0:
                 say(f"{world.counts()}, largest stall {figures.stall_s:.2f} s ({figures.stalled})")
         await _until(world, lambda: ledger.ended >= len(ledger.sent), "all have ended")
         figures.messages, figures.seconds = len(ledger.sent), time.monotonic() - started
@@ -305,6 +306,20 @@ async def run(world: HostileWorld, messages, seed, minutes=math.inf, say=lambda 
     status, _ = await asyncio.to_thread(worker.stop)
     assert status == 0, (status, worker.log_tail())
     return figures
+
+
+async def backlog(world: HostileWorld, messages, **settings):
+    """Send them all, then start a worker; the most memory that it had, in MiB."""
+    async with Sender(world, random.Random(0)) as sender:
+        while wave := list(itertools.islice(messages, 200)):
+            await sender.send(wave)
+    worker = world.worker(**SETTINGS, **settings)
+    await _until(world, lambda: world.ledger.ended, "the first has ended")
+    await _until(world, lambda: world.ledger.ended >= len(world.ledger.sent), "all have ended")
+    await world.drained()
+    world.ledger.check()
+    assert worker.running
+    return peak_mib(worker.process.pid)
 
 
 @contextlib.asynccontextmanager

@@ -62,3 +62,25 @@ async def test_each_of_these_that_ended_a_worker_or_held_its_partition(world, se
     figures = await hostile_run.run(world, iter(EDGES), seed)
     print(figures)
     assert figures.messages == len(EDGES)
+
+
+LARGE = 1_500
+BATCH_MIB = 2
+BOUND_MIB = 120 + 12 * 2 + 16 * BATCH_MIB
+"""A worker's own, two fetches for each of the twelve partitions, and two batches in each of two stages, in four forms:
+fetched, as text, as a record to publish, and in the batch that goes to the broker."""
+
+
+def of_64_kib(count):
+    """Requests and dead letters in turn, each as large as a request may be."""
+    for number in range(count):
+        body = {"orgId": ORG, "customerId": number + 1, "source": "INSTORE"}
+        value = json.dumps(body).encode() if number % 2 else b"no request %d" % number
+        yield Sent(CUSTOMERS, None, value.ljust(64 * 1024))
+
+
+@pytest.mark.timeout(300)
+async def test_a_backlog_of_64_kib_messages_takes_no_more_memory_than_the_settings_say(world):
+    peak_mib = await hostile_run.backlog(world, of_64_kib(LARGE), MERGELINE_BATCH_MAX_BYTES=str(BATCH_MIB * MIB))
+    print(f"{LARGE} messages of 64 KiB, batches of {BATCH_MIB} MiB: a peak of {peak_mib:.0f} MiB")
+    assert peak_mib < BOUND_MIB
