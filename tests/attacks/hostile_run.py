@@ -68,6 +68,7 @@ class Figures:
     late_s: float = 0.0
     peak_mib: float = 0.0
     cpu_us: float = 0.0
+    load: float = 0.0
     kinds: Counter = field(default_factory=Counter)
     codes: Counter = field(default_factory=Counter)
 
@@ -76,7 +77,7 @@ class Figures:
             f"{self.messages} messages = {self.outcomes} outcomes + {self.dead_letters} dead letters in "
             f"{self.seconds:.0f} s ({self.messages / self.seconds:.0f}/s); largest stall {self.stall_s:.2f} s "
             f"({self.stalled}; the monitor was {self.late_s:.2f} s late at worst); "
-            f"worker's peak {self.peak_mib:.0f} MiB, CPU {self.cpu_us:.0f} us a message\n"
+            f"worker's peak {self.peak_mib:.0f} MiB, CPU {self.cpu_us:.0f} us a message; load average {self.load:.0f}\n"
             f"{dict(self.kinds)}\n{dict(self.codes)}"
         )
 
@@ -299,6 +300,7 @@ async def run(world: HostileWorld, messages, seed, minutes=math.inf, say=lambda 
     await world.drained()
     ledger.check()
     figures.outcomes, figures.dead_letters, figures.codes = ledger.answers.total(), len(ledger.letters), ledger.codes
+    figures.load = os.getloadavg()[2]
     figures.peak_mib = peak_mib(worker.process.pid)
     figures.cpu_us = cpu_s(worker.process.pid) / figures.messages * 1e6
     assert len(world.workers) == 1
