@@ -6,11 +6,11 @@ import pytest
 from aiokafka import TopicPartition
 
 from mergeline.domain.decode import decode
-from mergeline.domain.messages import Coordinate, DeadLetterReason, dead_letter
+from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_letter
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.stream.offsets import position
-from mergeline.stream.origin import Place, message_of, place_of, routed
+from mergeline.stream.origin import message_of, place_of, routed
 from mergeline.stream.watchdog import CHECKS, Watchdog
 
 

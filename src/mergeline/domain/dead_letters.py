@@ -10,9 +10,7 @@ into its dead-letter topic. Counted by the partition that a message comes from, 
 from collections.abc import Iterable, Mapping
 
 from mergeline.domain.batch import Answer
-
-Place = tuple[str, int]
-"""A topic without its prefix, a partition."""
+from mergeline.domain.messages import Place
 
 
 def partitions(answers: Iterable[Answer]) -> set[Place]:
@@ -32,4 +30,4 @@ def runs(answers: Iterable[Answer], before: Mapping[Place, int]) -> dict[Place, 
 
 
 def _origin(answer: Answer) -> Place:
-    return answer.message.origin.topic, answer.message.origin.partition
+    return Place(answer.message.origin.topic, answer.message.origin.partition)

@@ -12,6 +12,13 @@ from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 Header = tuple[str, bytes | None]
 
 
+class Place(NamedTuple):
+    """A partition: of a topic by its name without prefix."""
+
+    topic: str
+    partition: int
+
+
 class Coordinate(NamedTuple):
     """A place in a log: topic (without prefix), partition, offset."""
 

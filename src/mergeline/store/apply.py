@@ -18,10 +18,9 @@ import asyncpg
 
 from mergeline.domain.batch import Answer, Refused, decide_batch
 from mergeline.domain.commands import Request
-from mergeline.domain.dead_letters import Place
 from mergeline.domain.decode import decode
 from mergeline.domain.footprint import Footprint, footprint
-from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
+from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Place
 from mergeline.domain.prepare import Prepared, prepare
 from mergeline.domain.state import CustomerKey
 from mergeline.domain.vocabulary import DeadLetterCode

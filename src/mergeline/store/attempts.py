@@ -21,8 +21,7 @@ from typing import Final
 import structlog
 
 from mergeline.domain.batch import Answer
-from mergeline.domain.dead_letters import Place
-from mergeline.domain.messages import Coordinate, Message
+from mergeline.domain.messages import Coordinate, Message, Place
 from mergeline.store.apply import NONE, Store
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.options import Retries

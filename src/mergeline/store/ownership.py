@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Place
 from mergeline.store.apply import Store
 from mergeline.store.replays import read_horizons
 from mergeline.store.statements import Statements, columns_of
@@ -59,7 +59,8 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
         await db.execute("partitions_insert", group_id, *places)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {
-            (row["topic"], row["partition"]): Owner(row["transactional_id"], row["published_offset"]) for row in rows
+            Place(row["topic"], row["partition"]): Owner(row["transactional_id"], row["published_offset"])
+            for row in rows
         }
         yield Claim(db, group_id, owners)
 

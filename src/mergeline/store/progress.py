@@ -10,7 +10,7 @@ import asyncpg
 
 from mergeline.domain import dead_letters
 from mergeline.domain.batch import Answer
-from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Place
 from mergeline.store.statements import Statements, columns_of
 
 CheckRuns = Callable[[Mapping[Place, int]], None]
@@ -47,4 +47,4 @@ async def count_runs(
 
 
 def _runs(rows: Iterable[asyncpg.Record]) -> dict[Place, int]:
-    return {(row["topic"], row["partition"]): row["dead_letters_in_a_row"] for row in rows}
+    return {Place(row["topic"], row["partition"]): row["dead_letters_in_a_row"] for row in rows}

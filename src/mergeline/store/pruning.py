@@ -17,7 +17,7 @@ from typing import Final
 
 import asyncpg
 
-from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.days import DAYS_LOCK
 from mergeline.store.queries import SQL
@@ -75,7 +75,8 @@ async def check_published(
     positions = {}
     for row in await connection.fetch(SQL["ledger_ends"], group_id, day):
         topic, partition, at_offset, known = row
-        positions[topic, partition] = position = max(known, published.get((topic, partition), 0))
+        place = Place(topic, partition)
+        positions[place] = position = max(known, published.get(place, 0))
         if at_offset >= position:
             raise Unpublished(
                 f"The ledger's day {day} has answers up to offset {at_offset} of {topic}-{partition}, of which only "

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from mergeline.domain.batch import Answer, replay
-from mergeline.domain.dead_letters import Place
-from mergeline.domain.messages import Coordinate, Message
+from mergeline.domain.messages import Coordinate, Message, Place
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, columns_of
 
@@ -19,7 +18,7 @@ def at_or_below(messages: Iterable[Message], horizons: Mapping[Place, int]) -> l
     return [
         message
         for message in messages
-        if message.at.offset <= horizons.get((message.at.topic, message.at.partition), -1)
+        if message.at.offset <= horizons.get(Place(message.at.topic, message.at.partition), -1)
     ]
 
 
@@ -39,4 +38,4 @@ async def read_replays(db: Statements, messages: Sequence[Message], topic_prefix
 async def read_horizons(db: Statements, places: Sequence[Place]) -> dict[Place, int]:
     """The highest offset of each partition that the ledger has an answer for; none where it has none."""
     rows = await db.fetch("horizons", *columns_of(list(places), 2))
-    return {(row["topic"], row["partition"]): row["at_offset"] for row in rows}
+    return {Place(row["topic"], row["partition"]): row["at_offset"] for row in rows}

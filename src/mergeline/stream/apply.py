@@ -19,8 +19,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from mergeline.domain.batch import Answer
-from mergeline.domain.dead_letters import Place
-from mergeline.domain.messages import Message, Outgoing
+from mergeline.domain.messages import Message, Outgoing, Place
 from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
 from mergeline.store.apply import Store

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 
 READ_BEFORE_A_VERDICT: Final = 1_000
@@ -24,10 +24,10 @@ class FloodGate:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._read: Counter[Place] = Counter()
+        self._read: Counter[tuple[str, int]] = Counter()
 
-    def saw(self, places: Iterable[Place]) -> None:
-        """Count one message of each place given."""
+    def saw(self, places: Iterable[tuple[str, int]]) -> None:
+        """Count one message of each place given (a `Place`, or the two first fields of a coordinate)."""
         self._read.update(places)
 
     def check(self, runs: Mapping[Place, int]) -> None:

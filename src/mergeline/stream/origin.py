@@ -6,11 +6,11 @@ alike behind them is the producer's own. A record of the internal topic without 
 """
 
 import re
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from aiokafka import TopicPartition
 
-from mergeline.domain.messages import Coordinate, Header, Message, Outgoing
+from mergeline.domain.messages import Coordinate, Header, Message, Outgoing, Place
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 
 ORIGIN: Final = "mergeline-origin"
@@ -21,13 +21,6 @@ ORIGIN_KEY: Final = "mergeline-origin-key"
 _ORIGIN: Final = re.compile(
     rf"({'|'.join(INPUT_TOPICS)})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,18}})/([01])".encode()
 )
-
-
-class Place(NamedTuple):
-    """A partition by the topic's name without prefix."""
-
-    topic: str
-    partition: int
 
 
 class Content(Protocol):

@@ -7,10 +7,11 @@ is left out because its configs are hidden from us.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mergeline.domain.dead_letters import Place
+from mergeline.domain.messages import Place
 from mergeline.domain.vocabulary import INPUT_TOPICS
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
+from mergeline.stream.origin import place_of
 from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partitions_of, read_configs
 
 
@@ -57,7 +58,7 @@ async def read_deliverable(settings: Settings) -> Deliverable:
         )
     prefix = settings.topic_prefix
     published = {
-        (partition.topic.removeprefix(prefix), partition.partition): known.offset
+        place_of(partition, prefix): known.offset
         for partition, known in committed.items()
         if partition.topic.startswith(prefix) and known.offset >= 0
     }
