@@ -273,6 +273,14 @@ def test_a_dead_letter_is_the_message_byte_for_byte_with_headers(world: World) -
     )
 
 
+@pytest.mark.parametrize(("key", "value"), [(None, None), (b"", b"")])
+def test_what_is_null_stays_null_and_what_is_empty_stays_empty(
+    world: World, key: bytes | None, value: bytes | None
+) -> None:
+    (said,) = world.batch([dead(world, value, key=key)])
+    assert [(record.key, record.value) for record in said.records] == [(key, value)]
+
+
 @pytest.mark.parametrize("topic", [Topic.IDENTIFIER_UPDATES, Topic.CUSTOMER_REGISTRATIONS, Topic.CARD_REGISTRATIONS])
 def test_dead_letters_go_to_the_topic_of_their_topic(world: World, topic: Topic) -> None:
     said = world.send(b"[", topic)

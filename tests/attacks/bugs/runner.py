@@ -35,7 +35,7 @@ LANES = (
     ("tests/attacks", "--ignore=tests/attacks/bugs"),
 )
 """All that may notice a bug, cheapest first; but for the tests of these bugs, which would notice whatever it does."""
-MISSED_MAX = 2
+MISSED_MAX = 2  # of all
 BUG_SECONDS_MAX = 360
 CONFIRMING_SECONDS_MAX = 1_800
 ENDING_SECONDS_MAX = 30
@@ -173,4 +173,4 @@ def main(only=(), jobs=1, seconds_max=BUG_SECONDS_MAX):
         print(f"\nMISSED {verdict.bug.name}, though all this ran:\n{verdict.said[-SAID_MAX:]}")
     minutes = (time.monotonic() - started) / 60
     print(f"{len(verdicts) - len(missed)} of {len(verdicts)} caught, {minutes:.0f} min, {commit()}, {machine()}")
-    return 1 if len(missed) > MISSED_MAX else 0
+    return 1 if len(missed) > (0 if only else MISSED_MAX) else 0
