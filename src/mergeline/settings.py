@@ -33,7 +33,9 @@ _NOT_SETTINGS: Final = re.compile(
 def _database_url(secret: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(secret.get_secret_value())
-        valid = parts.scheme in {"postgresql", "postgres"} and (parts.port is None or parts.port > 0)
+        hosts = parts.netloc.rpartition("@")[2].split(",")  # several, where the database can fail over
+        ports = [urlsplit(f"//{host}").port for host in hosts]
+        valid = parts.scheme in {"postgresql", "postgres"} and 0 not in ports
     except ValueError:
         valid = False
     if not valid:

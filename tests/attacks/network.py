@@ -7,6 +7,7 @@ a server itself.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -40,9 +41,12 @@ class Strike:
 class Network:
     """One run against one world on one site."""
 
-    def __init__(self, site, world, *, rounds, seed, drained_within_s=DRAINED_WITHIN_S, verbose=False):
+    def __init__(
+        self, site, world, *, rounds, seed, drained_within_s=DRAINED_WITHIN_S, seconds_max=math.inf, verbose=False
+    ):
         self.site, self.world, self.rounds, self.seed, self.verbose = site, world, rounds, seed, verbose
-        self._drained_within_s = drained_within_s
+        self._drained_within_s, self._seconds_max = drained_within_s, seconds_max
+        self._started_at = time.monotonic()
         self._dice = random.Random(seed)
         self._workers = [self._started(number) for number in range(WORKERS)]
         self._at_work = asyncio.Event()
@@ -56,12 +60,13 @@ class Network:
         tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._watch())]
         try:
             await self.world.until(lambda: self.world.answers() > 0, "the first answers")
-            for _ in range(self.rounds):
-                for kind in self._dice.sample(list(Kind), len(Kind)):
-                    await self._strike(self._chosen(kind))
-                    for task in tasks:
-                        if task.done():
-                            task.result()
+            for number, kind in enumerate(self._kinds()):
+                if time.monotonic() - self._started_at > self._seconds_max and number % len(Kind) == 0:
+                    break
+                await self._strike(self._chosen(kind))
+                for task in tasks:
+                    if task.done():
+                        task.result()
             defects = await self.world.audit()
         finally:
             for task in tasks:
@@ -81,6 +86,11 @@ class Network:
         }  # fmt: skip
 
     # ------------------------------------------------------------ faults
+
+    def _kinds(self):
+        """Each round is every kind once."""
+        for _ in range(self.rounds):
+            yield from self._dice.sample(list(Kind), len(Kind))
 
     def _chosen(self, kind):
         dice = self._dice

@@ -39,6 +39,11 @@ def test_a_value_can_stand_in_a_file(tmp_path):
     assert settings.database_url.get_secret_value() == "postgresql://u:p@db/loyalty"
 
 
+def test_a_database_that_can_fail_over_has_several_hosts():
+    url = "postgresql://u:p@one:5432,two:5433,[::1]:5434/loyalty?target_session_attrs=read-write"
+    assert Settings.load({"MERGELINE_DATABASE_URL": url}).database_url.get_secret_value() == url
+
+
 def test_a_value_and_its_file_exclude_each_other(tmp_path):
     text = refusal(GROUP_ID="a", GROUP_ID_FILE=str(tmp_path / "x"))
     assert "MERGELINE_GROUP_ID and MERGELINE_GROUP_ID_FILE are both set" in text
