@@ -27,7 +27,6 @@ from tests.attacks.hotspots import Hotspots
 from tests.attacks.kills import Kills
 from tests.attacks.locktable import LockTable, SmallPostgres
 from tests.attacks.network import Network
-from tests.attacks.proxy import Kind
 from tests.attacks.report import tell
 from tests.attacks.site import Site
 from tests.services import databases
@@ -50,6 +49,7 @@ def parsed():
     kills.add_argument("--minutes", type=float, default=math.inf, help="no kill after so long; the load goes on")
     network = attacks.add_parser("network", help="delays, cuts, resets, ... between workers and servers under load")
     network.add_argument("--rounds", type=int, default=1, help="each is every kind of fault once")
+    network.add_argument("--minutes", type=float, default=math.inf, help="no further round after so long")
     hotspots = attacks.add_parser("hotspots", help="many writers on few identifiers; a lock table that is too small")
     hotspots.add_argument("--writers", type=int, default=64)
     hotspots.add_argument("--identifiers", type=int, default=10)
@@ -81,7 +81,7 @@ def run_kills(arguments, folder):
 def run_network(arguments, folder):
     """The same."""
     defects, figures = asyncio.run(networked(arguments, folder))
-    return f"--rounds {arguments.rounds}", arguments.rounds * len(Kind), defects, figures
+    return f"--rounds {arguments.rounds}", sum(figures["faults"].values()), defects, figures
 
 
 def run_hotspots(arguments, folder):
@@ -106,7 +106,10 @@ async def networked(arguments, folder):
     async with Site(random.Random(arguments.seed)).running() as site:
         url = await site.database()
         async with attacked_world(site.kafka.bootstrap_servers, url, "attack.", folder, PARTITIONS) as world:
-            network = Network(site, world, rounds=arguments.rounds, seed=arguments.seed, verbose=True)
+            network = Network(
+                site, world, rounds=arguments.rounds, seed=arguments.seed, seconds_max=60 * arguments.minutes,
+                verbose=True,
+            )  # fmt: skip
             return await network.run(), network.figures()
 
 
