@@ -21,6 +21,7 @@ from mergeline.bench.load import loading
 from mergeline.bench.meter import cost, metered
 from mergeline.bench.mix import Messages, run_name
 from mergeline.bench.outcomes import Judge, Subscriber, answer_of, subscribed
+from mergeline.bench.plan import REQUESTS_MAX
 from mergeline.bench.results import Open
 from mergeline.bench.subject import Subject
 
@@ -33,10 +34,10 @@ SETTLE_S: Final = 0.5
 
 
 async def run_open(subject: Subject, rate: int, seconds: float, run: int) -> Open:
-    """Send at the rate for so long, wait for all answers, and check them."""
+    """Send at the rate for so long (`REQUESTS_MAX` messages at most), wait for all answers, and check them."""
     world, workers = subject.world, subject.workers
     supply, judge = Messages(world.plan, run, world.next_victim), subject.judge()
-    messages = list(judge.expect(supply.make(int(rate * seconds))))
+    messages = list(judge.expect(supply.make(min(REQUESTS_MAX, int(rate * seconds)))))
     await world.add_merges(supply.merges)
     intended = array("d")
     async with (

@@ -137,8 +137,10 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
 
 def _plan(options: Mapping[str, Any]) -> "Plan":
-    from mergeline.bench.plan import Hot, Kind, Plan  # noqa: PLC0415 - as above
+    from mergeline.bench.plan import RUNS_MAX, Hot, Kind, Plan  # noqa: PLC0415 - as above
 
+    if len(options["rates"]) > RUNS_MAX:
+        raise CannotError(f"--rate: at most {RUNS_MAX} of them")
     try:
         mix = {Kind(name): float(weight) for name, weight in options["mix"].items()}
     except ValueError as error:
