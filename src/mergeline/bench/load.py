@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from mergeline.bench.mix import Message
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import client_options, kafka_errors, started
 from mergeline.stream.topics import full_name
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 BATCH_MAX_BYTES: Final = 128 * 1024
 UNDER_WAY_MAX: Final = 16
 """Batches that are sent ahead of their acknowledgements while a backlog is laid."""
+TIMEOUT_MS: Final = 60_000
+"""For the broker to take a batch, also while it is busy with the beginnings of a run."""
 TICK_S: Final = 0.005
 """How often messages that are due are sent: what a producer's linger is elsewhere. It counts as latency."""
 
@@ -96,7 +98,8 @@ async def loading(settings: Settings) -> AsyncIterator[Load]:
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_MAX_BYTES,
-        request_timeout_ms=settings.kafka_request_timeout_ms,
+        request_timeout_ms=TIMEOUT_MS,
     )
     async with started(producer, settings):
-        yield Load(producer, full_name(settings, Topic.IDENTIFIER_UPDATES))
+        with kafka_errors(settings):
+            yield Load(producer, full_name(settings, Topic.IDENTIFIER_UPDATES))

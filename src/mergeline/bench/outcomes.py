@@ -18,13 +18,14 @@ from mergeline.bench.mix import Message
 from mergeline.bench.plan import Kind
 from mergeline.domain.vocabulary import Topic, dead_letter_topic
 from mergeline.settings import Settings
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import client_options, kafka_errors, started
 from mergeline.stream.topics import full_name
 
 TOPICS: Final = (Topic.UPDATE_OUTCOMES.value, dead_letter_topic(Topic.IDENTIFIER_UPDATES))
 FETCH_WAIT_MS: Final = 100
 BACK_OFF_S: Final = 0.002
 """aiokafka waits 100 ms, for which it has no setting, before it fetches again: a reader's affair, not the worker's."""
+TIMEOUT_MS: Final = 60_000
 FETCH_MAX_BYTES: Final = 4 * 1024 * 1024
 WRONG_SHOWN_MAX: Final = 5
 _REQUEST_ID: Final = re.compile(rb'"requestId":"([^"]*)-(\d+)"')
@@ -63,14 +64,15 @@ async def subscribed(settings: Settings, partitions: int, *, from_beginning: boo
         isolation_level="read_committed",
         fetch_max_wait_ms=FETCH_WAIT_MS,
         max_partition_fetch_bytes=FETCH_MAX_BYTES,
-        request_timeout_ms=settings.kafka_request_timeout_ms,
+        request_timeout_ms=TIMEOUT_MS,
     )
     places = [TopicPartition(full_name(settings, topic), number) for topic in TOPICS for number in range(partitions)]
     consumer.assign(places)
     async with started(consumer, settings):
         consumer._fetcher._prefetch_backoff = BACK_OFF_S  # noqa: SLF001 - see there
-        await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
-        yield Subscriber(consumer)
+        with kafka_errors(settings):
+            await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
+            yield Subscriber(consumer)
 
 
 def answer_of(record: ConsumerRecord, run: bytes) -> Answer | None:
