@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from tests.attacks import hostile_run
+from tests.attacks import hostile_pure, hostile_run
 from tests.attacks.hostile import CARDS, COMMANDS, CUSTOMERS, ORG, ORIGINS, UPDATES, Hostile, Sent
 from tests.attacks.hostile_run import HostileWorld
 from tests.services import databases
@@ -25,6 +25,16 @@ async def world(postgres, bootstrap_servers, template_database, topic_prefix, tm
     finally:
         await world.close()
         await databases.drop(postgres.database_url, name)
+
+
+SLOWEST_MS_MAX = 150.0
+
+
+def test_the_domain_answers_every_hostile_message_once_and_none_takes_long(seed):
+    figures = hostile_pure.run(seed, 5_000)
+    print(figures)
+    assert figures.outcomes + figures.dead_letters == figures.messages
+    assert figures.slowest_ms < SLOWEST_MS_MAX, figures
 
 
 @pytest.mark.timeout(300)
