@@ -21,10 +21,10 @@ from mergeline.errors import SetupError
 
 WARM_SHARE: Final = 0.15
 """Of the backlog, before the clock starts: programs are loaded, plans made, the broker's code compiled."""
-SILENCE_S: Final = 60.0
+SILENCE_S: Final = 120.0
 FIRST_POLL_MS: Final = 20
 READ_POLL_MS: Final = 300
-READ_SILENCE_S: Final = 6.0
+READ_SILENCE_S: Final = 30.0
 
 
 async def run_closed(subject: Subject, requests: int, run: int) -> Closed:

@@ -29,7 +29,7 @@ WARM_SHARE: Final = 0.1
 """Messages at the beginning that are not among the latencies: connections are made, a quiet worker wakes."""
 POLL_MS: Final = 50
 LAST_POLL_MS: Final = 300
-SILENCE_S: Final = 15.0
+SILENCE_S: Final = 60.0
 SETTLE_S: Final = 0.5
 
 
