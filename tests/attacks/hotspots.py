@@ -23,7 +23,7 @@ from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.store import Options, Store, apply_with_retries, open_pool
 from mergeline.store.catalogs import apply_catalogs
-from mergeline.store.failures import describe
+from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.invariants import Offence, verify
 
 ORG = 100737
@@ -40,6 +40,8 @@ HOT_FOR = 2_500
 RECENT_CUSTOMERS = 30
 HOT_FROM_THE_START = 0.3
 REMEMBERED = 200
+STARTS_MAX = 20
+"""How often a writer begins anew with a batch that was given up, as one that is restarted does."""
 KINDS = (
     ("register", 12),
     ("add", 25),
@@ -83,7 +85,7 @@ class Hotspots:
         self._copies = Copies(self.defects)
         self._said = {}
         self._taken = set()
-        self.kinds, self.events, self.failures = Counter(), Counter(), Counter()
+        self.kinds, self.events, self.failures, self.given_up = Counter(), Counter(), Counter(), Counter()
         self._batches, self._slowest_s, self._duration_s, self._deadlocks = 0, 0.0, 0.0, 0
 
     async def run(self):
@@ -109,6 +111,7 @@ class Hotspots:
             "operations_per_second": round(sum(self.kinds.values()) / self._duration_s),
             "batches": self._batches, "slowest_batch_s": round(self._slowest_s, 2), "deadlocks": self._deadlocks,
             "answers": dict(self.kinds), "events": dict(self.events), "failures_retried": dict(self.failures),
+            "given_up_and_begun_again": dict(self.given_up),
         }  # fmt: skip
 
     # ------------------------------------------------------------ writing
@@ -122,17 +125,25 @@ class Hotspots:
                 self._left -= len(batch)
                 self._in_hand[number] = batch
                 begun = time.monotonic()
-                try:
-                    answers = await apply_with_retries(store, batch)
-                except Exception as error:  # noqa: BLE001
-                    self.defects.add("a writer gave up", describe(error))
-                    return
+                answers = await self._applied(store, batch)
                 self._slowest_s = max(self._slowest_s, time.monotonic() - begun)
                 self._batches += 1
-                if [answer.message.at for answer in answers] != [message.at for message in batch]:
+                if answers and [answer.message.at for answer in answers] != [message.at for message in batch]:
                     self.defects.add("answers are not those of the batch", number)
                 for answer in answers:
                     self._took(answer)
+
+    async def _applied(self, store, batch):
+        """As a worker: when it has tried for long enough it ends, and the next one begins with the same batch."""
+        for _ in range(STARTS_MAX):
+            try:
+                return await apply_with_retries(store, batch)
+            except Exception as error:
+                if kind_of(error) is not Kind.TRANSIENT:
+                    raise
+                self.given_up[describe(error)] += 1
+        self.defects.add("a batch that never went through", batch[0].at)
+        return []
 
     def _message(self, dice, number):
         (kind,) = dice.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])
