@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from tests.contract.malformed import malformed
 from tests.worker.harness import CARDS, CUSTOMERS, ORG, OUTCOMES, REGISTERED, UPDATES, headers, update
 
@@ -53,3 +54,26 @@ async def test_a_message_that_is_too_large_is_a_dead_letter_byte_for_byte(served
     (record,) = await served.letters(1, where=lambda record: record.key == key)
     assert record.value == large
     assert headers(record)["kafka_dlt-exception-message"].startswith(b"TOO_LARGE: ")
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "why"),
+    [
+        pytest.param("lz4", 9 << 20, b"it unpacks to 9437", id="one that nobody could pass on"),
+        pytest.param("zstd", 70 << 20, b"its batch unpacks to more than can be held, or not at all", id="a bomb"),
+    ],
+)
+async def test_what_unpacks_to_too_much_is_a_dead_letter_that_says_so(served, codec, size, why):
+    key = b"bomb %d" % size
+    producer = AIOKafkaProducer(
+        bootstrap_servers=served.bootstrap_servers, compression_type=codec, max_request_size=size + 1_000
+    )
+    await producer.start()
+    try:
+        place = await producer.send_and_wait(served.prefix + UPDATES, bytes(size), key, partition=0)
+    finally:
+        await producer.stop()
+    where = {"kafka_dlt-original-partition": b"0", "kafka_dlt-original-offset": b"%d" % place.offset}
+    (record,) = await served.letters(1, where=lambda record: where.items() <= headers(record).items())
+    assert (record.key, record.value) == (None, None)
+    assert headers(record)["mergeline-cut"].startswith(why)
