@@ -167,6 +167,17 @@ async def test_a_batch_looks_rows_up_by_key(large, name):
         assert await faults(large, name, IN_A_BATCH[name]) == []
 
 
+@pytest.mark.parametrize("name", ["entries_move", "entries_delete"])
+async def test_an_entry_is_found_by_its_key_never_among_all_that_its_customer_has(database_url, name):
+    """While there are no statistics too: a merge that moves thousands of entries would read thousands for each."""
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.fetch(SQL["bounds"], "1s", "9s", "9s")
+        plan = json.loads(await connection.fetchval(f"explain (format json) {SQL[name]}", *IN_A_BATCH[name]))
+    await connection.close()
+    assert [node["Index Name"] for node in nodes(plan[0]["Plan"]) if "Index Name" in node] == ["identifier_pkey"]
+
+
 @pytest.mark.parametrize("name", ALONE)
 async def test_other_queries_look_rows_up_by_key(large, name):
     assert await faults(large, name, ALONE[name]) == []

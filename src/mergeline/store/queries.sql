@@ -153,6 +153,8 @@ limit $4;
 
 -- ---------------------------------------------------------------- writing the net changes
 -- An insert expects nothing, an update or delete what was read: less rows than sent means that a lock was missing.
+-- What is only compared is so with `is not distinct from`, which no index serves: while there are no statistics, an entry
+-- would be looked for among all that its customer has, and a merge of 4,000 took 20 s.
 
 -- name: customers_insert
 insert into customer (org_id, customer_id, survivor_id, version, registered_at, merged_at)
@@ -177,7 +179,7 @@ where identifier.org_id = gone.org_id
     and identifier.value = gone.value
     and identifier.source = gone.source
     and identifier.account = gone.account
-    and identifier.customer_id = gone.customer_id;
+    and identifier.customer_id is not distinct from gone.customer_id;
 
 -- name: entries_move
 update identifier
@@ -189,7 +191,7 @@ where identifier.org_id = moved.org_id
     and identifier.value = moved.value
     and identifier.source = moved.source
     and identifier.account = moved.account
-    and identifier.customer_id = moved.was_customer_id;
+    and identifier.customer_id is not distinct from moved.was_customer_id;
 
 -- name: entries_insert
 insert into identifier (org_id, type, value, source, account, customer_id)
