@@ -48,9 +48,18 @@ class StopTookTooLong(Exception):
 
 
 class _BoundedStop(faust.Worker):
-    """Ends hard what cannot be ended in time, which loses nothing either."""
+    """Ends hard what crashed, or cannot be ended in time, which loses nothing either."""
 
     stop_timeout_s: float
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 (whatever it is; Faust would print a traceback)
+            end_process(error)
+
+    def _crash(self, reason: BaseException) -> None:
+        end_process(reason)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         # A thread, since the loop may be what does not turn.

@@ -80,6 +80,9 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
             isolation_level="read_committed",
         )
 
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Nothing: a crash ends the process, which says so. Faust would print a text that may hold values."""
+
     async def on_start(self) -> None:
         """Start the client, then shorten the back-off that it has no setting for."""
         await super().on_start()
