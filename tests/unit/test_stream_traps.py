@@ -11,11 +11,12 @@ from faust.types.tuples import TP
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.stream.assignment import Assignment
+from mergeline.stream.assignment import Assignment, SteppedOver
 from mergeline.stream.consumer import batch_consumer
 from mergeline.stream.worker import Worker
 
 HERE = TP("t", 0)
+A_RECORD = SimpleNamespace(topic="t", partition=0, offset=5, key=None, value=b"", headers=())
 
 
 @pytest.fixture
@@ -43,7 +44,10 @@ class Consumer:
 
     def __init__(self, has_room=lambda _: True, fail=None):
         self.fetching = asyncio.Lock()
-        kind = batch_consumer({}, has_room, asyncio.Event(), self.fetching, fail)
+        self.handed, self.flows = [], []
+        told = lambda partition, offset: self.handed.append((partition, offset))
+        flows = lambda: self.flows.append(self.consumer.flow_active)
+        kind = batch_consumer({}, has_room, asyncio.Event(), self.fetching, told, flows, fail)
         self.consumer = kind.__new__(kind)
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.fetched = []
@@ -55,14 +59,14 @@ class Consumer:
 
     async def getmany(self, active_partitions, timeout):
         self.fetched.append(active_partitions)
-        return {HERE: ["a record"]}
+        return {HERE: [A_RECORD]}
 
     async def all(self):
         return [message.value async for _, message in self.consumer.getmany(0.01)]
 
 
 async def test_a_fetch_hands_over_all_records_of_a_partition_as_one_message():
-    assert await Consumer().all() == [["a record"]]
+    assert await Consumer().all() == [[A_RECORD]]
 
 
 async def test_nothing_is_fetched_where_there_is_no_room():
@@ -77,7 +81,7 @@ async def test_what_a_fetch_brings_from_another_generation_is_dropped():
 
     async def getmany(active_partitions, timeout):
         consumer.app.consumer_generation_id = 2
-        return {HERE: ["a record"]}
+        return {HERE: [A_RECORD]}
 
     consumer.consumer._getmany = getmany
     assert await consumer.all() == []
@@ -134,8 +138,9 @@ def assignment():
 
     consumer = SimpleNamespace(assignment=lambda: {HERE}, seek_wait=seek_wait)
     app = SimpleNamespace(consumer=consumer, consumer_generation_id=1)
-    made = Assignment(app, [(Stage(), frozenset({"t"}))], Settings(), pytest.fail)
-    made.sought = sought
+    failed = []
+    made = Assignment(app, [(Stage(), frozenset({"t"}))], Settings(), failed.append)
+    made.sought, made.failed = sought, failed
     return made
 
 
@@ -152,9 +157,42 @@ async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignme
 
 async def test_a_batch_of_another_generation_reaches_no_pipeline(assignment):
     await assignment.open()
-    record = SimpleNamespace(topic="t", partition=0, offset=5, key=None, value=b"", headers=())
-    assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value=[record]))
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value=[A_RECORD]))
     assert assignment.unpublished() == {}
-    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[record]))
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[A_RECORD]))
     assert assignment.unpublished() == {TopicPartition("t", 0): 5}
     await assignment.close(0)
+
+
+async def test_nothing_is_fetched_before_faust_has_resumed_the_flow_of_this_very_rebalance(assignment):
+    """It clears its queues when it does; what lay there would be stepped over. One that was overtaken resumes too."""
+    assignment.flows()
+    await assignment.open()
+    assert not assignment.has_room(HERE)
+    assignment.flows()
+    assert assignment.has_room(HERE)
+    await assignment.close(0)
+    await assignment.open()
+    assert not assignment.has_room(HERE)
+    await assignment.close(0)
+
+
+async def test_a_batch_that_faust_did_not_bring_is_not_stepped_over(assignment):
+    await assignment.open()
+    later = SimpleNamespace(**{**vars(A_RECORD), "offset": 6})
+    assignment.fetched(HERE, 5)
+    assert assignment.unpublished() == {TopicPartition("t", 0): 5}, "the watchdog sees it, if nothing follows"
+    assignment.fetched(HERE, 6)
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[later]))
+    (error,) = assignment.failed
+    assert isinstance(error, SteppedOver)
+    await assignment.close(0)
+
+
+async def test_the_consumer_tells_what_it_hands_over_and_when_its_flow_is_resumed():
+    consumer = Consumer()
+    await consumer.all()
+    assert consumer.handed == [(HERE, A_RECORD.offset)]
+    consumer.consumer.__dict__.update(can_resume_flow=asyncio.Event(), suspend_flow=asyncio.Event())
+    consumer.consumer.resume_flow()
+    assert consumer.flows == [True]

@@ -5,6 +5,7 @@ another generation, or a pipeline open before its partitions were acquired.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ REVOKE_GRACE_S: Final = 5.0
 """How long a rebalance waits for batches under way."""
 OPEN_RETRY_S: Final = 0.3
 log = structlog.get_logger(__name__)
+
+
+class SteppedOver(Exception):
+    """Records that were fetched did not come: going on would skip them for good."""
 
 
 class Assignment:
@@ -45,6 +50,8 @@ class Assignment:
         self._generation: int | None = None
         self._changing = asyncio.Lock()
         self._opening: asyncio.Task[None] | None = None
+        self._flowing = False
+        self._handed: dict[TopicPartition, deque[int]] = {}
         self.room = asyncio.Event()
         self.fetching = asyncio.Lock()
         """Held by a fetch: one that began before a rebalance ends after it, and moves the positions then."""
@@ -62,19 +69,38 @@ class Assignment:
         return self._generation is not None
 
     def unpublished(self) -> dict[TopicPartition, int]:
-        """See `Pipeline.unpublished`."""
-        return {tp: done for pipeline in set(self._pipelines.values()) for tp, done in pipeline.unpublished().items()}
+        """See `Pipeline.unpublished`; also the partitions with records that Faust was handed and did not bring."""
+        found = {tp: handed[0] for tp, handed in self._handed.items() if handed}
+        return found | {tp: done for pipe in set(self._pipelines.values()) for tp, done in pipe.unpublished().items()}
 
     def has_room(self, partition: TopicPartition) -> bool:
         """Whether a fetch of the partition would be taken."""
         pipeline = self._pipelines.get(partition)
-        return pipeline is not None and pipeline.has_room()
+        return self._flowing and pipeline is not None and pipeline.has_room()
+
+    def flows(self) -> None:
+        """Faust has resumed the flow: the end of what it does in a rebalance.
+
+        Until then it throws away what lies in its queues, and a rebalance that was overtaken by another one has
+        opened the consumer too early.
+        """
+        self._flowing = bool(self._pipelines)
+        self.room.set()
+
+    def fetched(self, partition: TopicPartition, offset: int) -> None:
+        """A batch that begins at `offset` goes to Faust, which has to bring it to `put`, in order."""
+        self._handed.setdefault(partition, deque()).append(offset)
 
     def put(self, message: Any) -> None:
         """Hand a fetched batch to its pipeline; drop it where that is of another generation (it is read again)."""
         pipeline = self._pipelines.get(message.tp)
-        if pipeline is not None and message.generation_id == self._generation:
-            pipeline.put(message.value)
+        if pipeline is None or message.generation_id != self._generation:
+            return
+        handed = self._handed.get(message.tp)
+        if handed and handed.popleft() != message.value[0].offset:
+            self._fail(SteppedOver(f"{message.tp.topic}, partition {message.tp.partition}"))
+            return
+        pipeline.put(message.value)
 
     # ------------------------------------------------------------ what a rebalance does
 
@@ -99,7 +125,6 @@ class Assignment:
                 log.info("assignment.superseded", generation=generation)
                 return
             self._generation, self._pipelines = generation, opened
-            self.room.set()
             ASSIGNED_PARTITIONS.set(len(opened))
             log.info("assignment.opened", generation=generation, partitions=len(opened))
 
@@ -131,6 +156,7 @@ class Assignment:
 
     async def _close(self, grace_s: float) -> None:
         pipelines, self._pipelines, self._generation = self._pipelines, {}, None
+        self._flowing, self._handed = False, {}
         ASSIGNED_PARTITIONS.set(0)
         if pipelines:
             await _close_all(pipelines, grace_s)

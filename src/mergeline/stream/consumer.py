@@ -94,6 +94,8 @@ def batch_consumer(
     has_room: Callable[[TP], bool],
     room: asyncio.Event,
     fetching: asyncio.Lock,
+    fetched: Callable[[TP, int], None],
+    flows: Callable[[], None],
     fail: Callable[[BaseException], None],
 ) -> type[Consumer]:
     """A consumer class for `app.transport.Consumer`.
@@ -103,6 +105,8 @@ def batch_consumer(
         has_room: whether a partition's pipeline takes more; the one place of back-pressure.
         room: set when a pipeline got room.
         fetching: held while a fetch is under way.
+        fetched: told of each batch that is handed over, by its partition and first offset.
+        flows: told when Faust has done what it does in a rebalance.
         fail: ends the process.
     """
 
@@ -122,6 +126,10 @@ def batch_consumer(
         def verify_event_path(self, now: float, tp: TP) -> None:
             """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
 
+        def resume_flow(self) -> None:
+            super().resume_flow()
+            flows()
+
         async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's name)
             if not self.flow_active:
                 await self.wait(self.can_resume_flow)
@@ -131,7 +139,7 @@ def batch_consumer(
                 await _wait(room)
                 return
             generation = self.app.consumer_generation_id
-            wait_s = min(timeout, FETCH_S_MAX) if len(active) == len(assigned) else SHORT_FETCH_S
+            wait_s = _wait_s(timeout, is_whole=len(active) == len(assigned))
             try:
                 async with fetching:
                     records = await self._getmany(active_partitions=active, timeout=wait_s)
@@ -144,9 +152,15 @@ def batch_consumer(
                     return  # dropped: the next assignment seeks again, once no fetch is under way
                 message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
                 message.value = batch
+                fetched(message.tp, batch[0].offset)
                 yield message.tp, message
 
     return BatchConsumer
+
+
+def _wait_s(longest_s: float, *, is_whole: bool) -> float:
+    """How long a fetch of all partitions, or of some, may wait for records."""
+    return min(longest_s, FETCH_S_MAX) if is_whole else SHORT_FETCH_S
 
 
 def _is_late(consumer: Consumer, generation: int) -> bool:

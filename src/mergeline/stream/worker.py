@@ -58,7 +58,13 @@ class Worker:
         stages = _stages(settings, apply, RouteStage(producers, offsets, settings.topic_prefix))
         self.assignment = Assignment(self.app, stages, settings, fail)
         self.app.transport.Consumer = batch_consumer(
-            dict(client_options), self.assignment.has_room, self.assignment.room, self.assignment.fetching, fail
+            dict(client_options),
+            self.assignment.has_room,
+            self.assignment.room,
+            self.assignment.fetching,
+            self.assignment.fetched,
+            self.assignment.flows,
+            fail,
         )
         for stage, topics in stages:
             self._agent(stage.name, sorted(topics))
