@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from mergeline.domain import values
 from mergeline.domain.batch import decide_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
@@ -26,7 +27,6 @@ from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.domain.prepare import prepare
 from mergeline.domain.routing import routing_key
-from mergeline.domain.values import normalise
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
 from mergeline.store.write import write_answers, write_changes
@@ -116,7 +116,8 @@ def run(watch: Watch, messages: list[Message]) -> None:
     def wait(step: Any) -> Any:
         return loop.run_until_complete(step)
 
-    normalise.cache_clear()
+    values._email.cache_clear()
+    values._mobile.cache_clear()
     watch.step(YARDSTICK, lambda: [orjson.loads(message.value) for message in messages])
     watch.step("route", lambda: [routing_key(m.origin.topic, m.origin.partition, m.value) for m in messages])
     requests = watch.step("decode", lambda: [decode(m) for m in messages])

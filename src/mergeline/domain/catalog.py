@@ -124,6 +124,8 @@ class Catalog(Strict):
     def blocks(self, written: str, normalised: str | None) -> bool:
         """Whether a value is on the block list, case ignored, as written or normalised (None: it is no such value)."""
         blocked = self._blocked
+        if not blocked:
+            return False
         return written.casefold() in blocked or (normalised is not None and normalised.casefold() in blocked)
 
 

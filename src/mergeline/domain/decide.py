@@ -108,8 +108,10 @@ def _applied(
 def _none_left(
     state: State, root: Customer, removed: tuple[Entry, ...], added: tuple[Entry, ...]
 ) -> tuple[Problem, ...]:
+    if not removed:
+        return ()
     before = state.entry_counts[root.org_id, root.customer_id]
-    if not removed or before - len(removed) + len(added) > 0:
+    if before - len(removed) + len(added) > 0:
         return ()
     text = "The customer has no identifier left in any source."
     return (problem(WarningCode.NO_IDENTIFIERS_LEFT, text, "/remove"),)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import sha1
 from typing import Any, Final
 
-import orjson
+import msgspec
 
 from mergeline.domain.answers import CardChange, Decision, Entry, Merge, Problem, Scope, problem
 from mergeline.domain.catalog import Catalog
@@ -29,6 +29,9 @@ TRACEPARENT_MAX_BYTES: Final = 256
 """W3C's has 55; what is longer is none, and each event would carry it."""
 DUPLICATE: Final[Header] = ("mergeline-duplicate", b"true")
 """Goes with the stored outcome when a producer sends a request again."""
+
+_JSON: Final = msgspec.json.Encoder()
+# Not orjson, whose results keep a page of memory each, which a batch then has to go through twice a request.
 
 _SPECVERSION: Final[Header] = ("ce_specversion", b"1.0")
 _SOURCE: Final[Header] = ("ce_source", b"/mergeline")
@@ -156,7 +159,7 @@ def merge_data(merge: Merge) -> dict[str, Any]:
 
 def merge_bytes(merge: Merge) -> int:
     """Bytes of the merge event, less its few fixed fields."""
-    return len(orjson.dumps(merge_data(merge)))
+    return len(_JSON.encode(merge_data(merge)))
 
 
 class _Draft:
@@ -238,7 +241,7 @@ class _Draft:
             _CONTENT_TYPE,
             *self.trace,
         )
-        self.records.append(Outgoing(kind.topic, subject, orjson.dumps(self.common | data), headers))
+        self.records.append(Outgoing(kind.topic, subject, _JSON.encode(self.common | data), headers))
 
 
 @lru_cache(TIMESTAMPS_CACHED)

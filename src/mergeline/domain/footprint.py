@@ -4,7 +4,7 @@ In: the prepared messages of a batch. Out: a `Footprint`, which grows with the r
 database; the customers of whom everything must be read because a merge may move it. Never: SQL or lock numbers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mergeline.domain.batch import Refused
@@ -28,12 +28,14 @@ class Footprint:
     """The most entries and cards that the batch takes from one customer: counts of what a customer holds need
     not be exact beyond the limit that they are compared with and this."""
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> Sequence[str]:
         """The lock names, namespaced; catalogs apart, since those are shared."""
-        yield from (f"request:{org}:{request}" for org, request in self.requests)
-        yield from (f"customer:{org}:{customer}" for org, customer in self.customers)
-        yield from (f"identifier:{org}:{kind}:{value}" for org, kind, value in self.identifiers)
-        yield from (f"card:{org}:{number}" for org, number in self.cards)
+        return (
+            *[f"request:{org}:{request}" for org, request in self.requests],
+            *[f"customer:{org}:{customer}" for org, customer in self.customers],
+            *[f"identifier:{org}:{kind}:{value}" for org, kind, value in self.identifiers],
+            *[f"card:{org}:{number}" for org, number in self.cards],
+        )
 
 
 def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
@@ -54,8 +56,12 @@ def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
             continue
         customer = (org_id, command.customer_id)
         touched.customers.add(customer)
-        touched.identifiers.update((org_id, named.type, named.value) for named in item.adds + item.removes)
-        touched.cards.update((org_id, card.number) for card in item.card_adds + item.card_removes)
+        for named in item.adds:
+            touched.identifiers.add((org_id, named.type, named.value))
+        for named in item.removes:
+            touched.identifiers.add((org_id, named.type, named.value))
+        for card in item.card_adds + item.card_removes:
+            touched.cards.add((org_id, card.number))
         touched.removals += len(item.removes) + len(item.card_removes)
         if item.removes or item.card_adds:
             touched.counted.add(customer)
@@ -70,7 +76,8 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[C
     batch's own merges: whoever becomes a survivor or a root in its course was a holder or a root before.
     `state` holds the customers and the entries of the named identifiers.
     """
-    adders: dict[IdentifierKey, set[CustomerKey]] = {}
+    adders: dict[IdentifierKey, int] = {}
+    candidates: set[CustomerKey] = set()
     for item in items:
         if isinstance(item, Refused) or item.errors or isinstance(item.request.command, RegisterCard):
             continue
@@ -78,12 +85,10 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[C
         root = state.root(org_id, customer_id)
         root_id = root.customer_id if root is not None else customer_id
         for named in item.adds:
-            adders.setdefault((org_id, named.type, named.value), set()).add((org_id, root_id))
-    candidates: set[CustomerKey] = set()
-    for key, roots in adders.items():
-        involved = roots | {(key[0], holder) for holder in state.holders(*key).values()}
-        if len(involved) > 1:
-            candidates |= involved
+            key = (org_id, named.type, named.value)
+            involved = {root_id, adders.setdefault(key, root_id), *state.holders(*key).values()}
+            if len(involved) > 1:
+                candidates |= {(org_id, other_id) for other_id in involved}
     return {key for key in candidates if key in state.customers}
 
 

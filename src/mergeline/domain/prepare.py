@@ -58,13 +58,15 @@ def prepare(request: Request, catalog: Catalog | None) -> Prepared:
     card_adds: tuple[PreparedCard, ...] = ()
     card_removes: tuple[PreparedCard, ...] = ()
     if isinstance(command, UpdateIdentifiers):
-        removes = stage.identifiers(command.removes, blockable=False)
-        stage.refuse_overlap(adds, removes)
-        card_adds = stage.cards(command.card_adds, stage.added_card)
-        card_removes = stage.cards(command.card_removes, stage.removed_card)
-    errors = tuple(stage.errors)
-    if errors:
-        return Prepared(request, catalog, errors)
+        if command.removes:
+            removes = stage.identifiers(command.removes, blockable=False)
+            stage.refuse_overlap(adds, removes)
+        if command.card_adds:
+            card_adds = stage.cards(command.card_adds, stage.added_card)
+        if command.card_removes:
+            card_removes = stage.cards(command.card_removes, stage.removed_card)
+    if stage.errors:
+        return Prepared(request, catalog, tuple(stage.errors))
     return Prepared(request, catalog, (), scope, adds, removes, card_adds, card_removes)
 
 
@@ -88,8 +90,9 @@ class _Stage:
     def identifiers(self, named: Iterable[NamedIdentifier], *, blockable: bool) -> tuple[NamedIdentifier, ...]:
         """The identifiers with normalised values, those that become equal folded into the first."""
         kept: dict[tuple[str, str], NamedIdentifier] = {}
+        region = self.catalog.default_region
         for item in named:
-            value = normalise(item.type, item.value, self.catalog.default_region)
+            value = normalise(item.type, item.value, region)
             if blockable and self.catalog.blocks(item.value, value):
                 self._say(ErrorCode.BLOCKED_VALUE, "The org blocks this value.", item.path)
             elif value is None:

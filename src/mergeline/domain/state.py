@@ -144,18 +144,20 @@ class State:
 
     def _move_entry(self, org_id: int, entry: Entry, owner_id: int | None) -> None:
         """Give an entry to a customer, or to nobody."""
-        scope = entry.scope
+        scope, counts = entry.scope, self.entry_counts
         scopes = self.entries.setdefault((org_id, entry.type, entry.value), {})
         before = scopes.pop(scope, None)
         self._entries_before.setdefault((org_id, entry), before)
         if before is not None:
-            self.entry_counts[org_id, before] -= 1
-            if (held := self.held.get((org_id, before))) is not None:
+            owner = (org_id, before)
+            counts[owner] = counts.get(owner, 0) - 1
+            if (held := self.held.get(owner)) is not None:
                 held.entries.discard(entry)
         if owner_id is not None:
             scopes[scope] = owner_id
-            self.entry_counts[org_id, owner_id] += 1
-            if (held := self.held.get((org_id, owner_id))) is not None:
+            owner = (org_id, owner_id)
+            counts[owner] = counts.get(owner, 0) + 1
+            if (held := self.held.get(owner)) is not None:
                 held.entries.add(entry)
 
     def _put_card(self, card: Card) -> None:

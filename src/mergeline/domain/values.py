@@ -15,7 +15,6 @@ CACHE_MAX: Final = 65_536
 """Values whose normalised form a process remembers."""
 
 
-@lru_cache(CACHE_MAX)
 def normalise(identifier_type: str, value: str, default_region: str | None) -> str | None:
     """The stored form of a trimmed value: e-mail lower-cased, mobile in E.164 digits without `+`, others as is.
 
@@ -42,6 +41,7 @@ ADDRESS_MAX: Final = 254
 """Characters of an address that is certainly not too long."""
 
 
+@lru_cache(CACHE_MAX)
 def _email(value: str) -> str | None:
     local, at, domain = value.partition("@")
     if at and _PLAIN_LOCAL.fullmatch(local):
@@ -70,6 +70,7 @@ _SPACES: Final = re.compile("[ \u00a0]{2,}")
 """libphonenumber reads many spaces like one, but its patterns take cubic time for a long run of them."""
 
 
+@lru_cache(CACHE_MAX)
 def _mobile(value: str, default_region: str | None) -> str | None:
     value = _SPACES.sub(" ", value)
     readings = ((value, default_region), (f"+{value}", None)) if default_region else ((f"+{value}", None),)

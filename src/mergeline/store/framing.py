@@ -13,7 +13,9 @@ from mergeline.domain.messages import Header, Outgoing
 
 LAYOUT: Final = 1
 NAMES_MAX: Final = 256
-"""Names of headers that are remembered as bytes: ours are few, and a producer's are not stored."""
+"""Names that are remembered as bytes: ours are few, and a producer's are not stored."""
+TABLES_MAX: Final = 256
+"""Shapes of answers whose table is remembered: nearly all have two or three records."""
 _HEAD: Final = struct.Struct(">BI")
 _FIXED_FIELDS: Final = 3
 """Topic, key and value; two more for each header."""
@@ -25,21 +27,39 @@ class Torn(ValueError):
 
 def pack(records: Sequence[Outgoing]) -> bytes:
     """The records as bytes."""
+    counts: list[int] = []
     fields: list[bytes | None] = []
-    for record in records:
-        fields += (record.topic.encode(), record.key, record.value)
-        for name, value in record.headers:
-            fields += (_encoded(name), value)
-    counts = [_FIXED_FIELDS + 2 * len(record.headers) for record in records]
-    lengths = [-1 if field is None else len(field) for field in fields]
-    head = _HEAD.pack(LAYOUT, len(records))
-    table = struct.pack(f">{len(counts)}H{len(lengths)}i", *counts, *lengths)
-    return b"".join((head, table, *filter(None, fields)))
+    for topic, key, value, headers in records:
+        counts.append(_FIXED_FIELDS + 2 * len(headers))
+        fields += _ENCODED[topic], key, value
+        for name, header in headers:
+            fields += _ENCODED[name], header
+    present = [field for field in fields if field is not None]
+    lengths = map(len, present) if len(present) == len(fields) else map(_length, fields)
+    table = _table(len(counts), len(fields)).pack(LAYOUT, len(counts), *counts, *lengths)
+    return b"".join((table, *present))
 
 
-@lru_cache(NAMES_MAX)
-def _encoded(name: str) -> bytes:
-    return name.encode()
+def _length(field: bytes | None) -> int:
+    return -1 if field is None else len(field)
+
+
+class _Encoded(dict[str, bytes]):
+    """Names of topics and headers as bytes."""
+
+    def __missing__(self, name: str) -> bytes:
+        encoded = name.encode()
+        if len(self) < NAMES_MAX:
+            self[name] = encoded
+        return encoded
+
+
+_ENCODED: Final = _Encoded()
+
+
+@lru_cache(TABLES_MAX)
+def _table(records: int, fields: int) -> struct.Struct:
+    return struct.Struct(f"{_HEAD.format}{records}H{fields}i")
 
 
 def unpack(data: bytes) -> tuple[Outgoing, ...]:

@@ -7,6 +7,7 @@ The order is that of the hashed keys, not of the names: two names with one key a
 itself and the transaction is READ COMMITTED, so that every read behind it sees what the last holder committed.
 """
 
+import struct
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
@@ -16,8 +17,15 @@ from mergeline.store.statements import Statements
 
 
 def lock_key(name: str) -> int:
-    """The signed 64-bit key of a name: the first 8 bytes of its BLAKE2b."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+    """The key of a name."""
+    (key,) = lock_keys([name])
+    return key
+
+
+def lock_keys(names: Iterable[str]) -> tuple[int, ...]:
+    """The signed 64-bit key of each name: the first 8 bytes of its BLAKE2b."""
+    digests = b"".join([blake2b(name.encode(), digest_size=8).digest() for name in names])
+    return struct.unpack(f">{len(digests) // 8}q", digests)
 
 
 def catalog_lock(org_id: int) -> str:
@@ -31,7 +39,7 @@ async def lock(db: Statements, names: Iterable[str], shared: Iterable[str], keys
     Raises:
         BatchTooLarge: if there are more than `keys_max` keys; nothing was locked then.
     """
-    wanted = dict.fromkeys(map(lock_key, shared), True) | dict.fromkeys(map(lock_key, names), False)
+    wanted = dict.fromkeys(lock_keys(shared), True) | dict.fromkeys(lock_keys(names), False)
     if len(wanted) > keys_max:
         raise BatchTooLarge(len(wanted), keys_max)
     keys = sorted(wanted)

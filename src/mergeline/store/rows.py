@@ -3,7 +3,8 @@
 In: records of asyncpg, or values. Out: values, or tuples in the order of a statement's arguments. Never: I/O.
 """
 
-from datetime import UTC
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +16,8 @@ from mergeline.domain.vocabulary import CardStatus
 from mergeline.store.framing import pack, unpack
 
 Row = asyncpg.Record
+DAYS_CACHED: Final = 64
+"""All rows of a batch have one time."""
 
 LEDGER_COLUMNS: Final = (
     "day",
@@ -85,14 +88,20 @@ def ledger_row_of(row: Row) -> LedgerRow:
     )
 
 
+@lru_cache(DAYS_CACHED)
+def day_of(at: datetime) -> date:
+    """The day, in UTC, that a row of this time is kept under."""
+    return at.astimezone(UTC).date()
+
+
 def ledger_values(row: LedgerRow) -> tuple[Any, ...]:
     """A row for `LEDGER_COLUMNS`."""
     origin, at = row.origin, row.at
     return (
-        row.decided_at.astimezone(UTC).date(),
+        day_of(row.decided_at),
         row.org_id,
         row.request_id,
-        row.kind.value,
+        str(row.kind),
         row.status,
         row.detail,
         row.body_sha256,

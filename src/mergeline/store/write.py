@@ -5,8 +5,7 @@ sets send none. Never: a row written over another than the one that was read: `O
 """
 
 from collections.abc import Sequence
-from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,8 +16,11 @@ from mergeline.domain.state import Changes
 from mergeline.domain.vocabulary import Topic
 from mergeline.store.failures import Overtaken
 from mergeline.store.read import RequestKey
-from mergeline.store.rows import LEDGER_COLUMNS, ledger_values
+from mergeline.store.rows import LEDGER_COLUMNS, day_of, ledger_values
 from mergeline.store.statements import Statements, columns_of
+
+NO_PLACE: Final = (None, None, None, None)
+"""Of a request id without a decided row: its day, topic, partition and offset."""
 
 
 async def write_changes(db: Statements, changes: Changes) -> None:
@@ -88,8 +90,8 @@ async def write_answers(db: Statements, answers: Sequence[Answer], known: frozen
     await _write(db, "merges_insert", merges)
     rows = [answer.row for answer in answers if answer.row is not None]
     requests = _requests(rows)
-    await _write(db, "requests_insert", [values for values in requests if values[:2] not in known])
-    await _write(db, "requests_update", [values for values in requests if values[:2] in known])
+    await _write(db, "requests_insert", [values for key, values in requests.items() if key not in known])
+    await _write(db, "requests_update", [values for key, values in requests.items() if key in known])
     if rows:
         await db.copy("ledger", LEDGER_COLUMNS, map(ledger_values, rows))
 
@@ -109,15 +111,16 @@ def _merge_values(answer: Answer) -> tuple[Any, ...]:
     )
 
 
-def _requests(rows: Sequence[LedgerRow]) -> list[tuple[Any, ...]]:
+def _requests(rows: Sequence[LedgerRow]) -> dict[RequestKey, tuple[Any, ...]]:
     """The row of each request id: the day of its latest message, and where its decided row lies."""
-    decided = {(row.org_id, row.request_id): row for row in rows if row.kind is RowKind.DECIDED}
-    days = {(row.org_id, row.request_id): row.decided_at.astimezone(UTC).date() for row in rows}
-    values: list[tuple[Any, ...]] = []
-    for key, day in days.items():
-        row = decided.get(key)
-        place = (day, row.at.topic, row.at.partition, row.at.offset) if row is not None else (None, None, None, None)
-        values.append((*key, day, *place))
+    values: dict[RequestKey, tuple[Any, ...]] = {}
+    for row in rows:
+        key, day = (row.org_id, row.request_id), day_of(row.decided_at)
+        if row.kind is RowKind.DECIDED:
+            place: tuple[Any, ...] = (day, *row.at)
+        else:
+            place = values[key][len(key) + 1 :] if key in values else NO_PLACE
+        values[key] = (*key, day, *place)
     return values
 
 
