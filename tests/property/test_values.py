@@ -82,3 +82,29 @@ def test_runs_of_spaces_say_nothing(parts: list[tuple[str, str, str]], region: s
 def test_any_text_is_a_mobile_number_or_none(text: str, region: str | None) -> None:
     stored = normalise("mobile", text, region)
     assert stored is None or (stored.isdigit() and stored.isascii() and len(stored) <= 17)
+
+
+@st.composite
+def digits(draw: st.DrawFn) -> tuple[str, str]:
+    """Digits near those of a real number of a region, behind every prefix that is dialled."""
+    region = draw(REGIONS)
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    kinds = (metadata.mobile, metadata.fixed_line, metadata.toll_free, metadata.general_desc)
+    examples = [kind.example_number for kind in kinds if kind is not None and kind.example_number] or ["1234567"]
+    number = draw(st.one_of(st.sampled_from(examples), st.from_regex("[0-9]{1,18}", fullmatch=True)))
+    at = draw(st.integers(0, len(number)))
+    changed = number[:at] + draw(st.sampled_from(["", "", "", "5", "01"])) + number[at + draw(st.integers(0, 1)) :]
+    prefixes = ["", "", str(metadata.country_code), str(metadata.country_code) * 2, "0", "00", "011", "1", "7"]
+    return region, draw(st.sampled_from([*prefixes, metadata.national_prefix or "0"])) + changed
+
+
+@given(digits())
+@example(("TJ", "81093701234567"))
+@example(("CU", "119375294911911"))
+@example(("RU", "89012345678"))
+@example(("VI", "7123456"))
+@example(("IT", "3912345678"))
+@example(("SM", "0549886377"))
+def test_plain_digits_are_read_as_the_library_reads_them(number: tuple[str, str]) -> None:
+    region, value = number
+    assert normalise("mobile", value, region) == by_library(value, region)
