@@ -131,8 +131,7 @@ def batch_consumer(
             flows()
 
         async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's name)
-            if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+            await _flowing(self)
             assigned = self._get_active_partitions()
             active = {tp for tp in assigned if has_room(tp)}
             if not active:  # aiokafka reads an empty set as "all": never pass it
@@ -156,6 +155,12 @@ def batch_consumer(
                 yield message.tp, message
 
     return BatchConsumer
+
+
+async def _flowing(consumer: Consumer) -> None:
+    """Wait until Faust lets the consumer fetch."""
+    if not consumer.flow_active:
+        await consumer.wait(consumer.can_resume_flow)
 
 
 def _wait_s(longest_s: float, *, is_whole: bool) -> float:
