@@ -43,11 +43,13 @@ class Consumer:
     """The batch consumer over fetches that a test scripts."""
 
     def __init__(self, has_room=lambda _: True, fail=None):
-        self.fetching = asyncio.Lock()
         self.handed, self.flows = [], []
-        told = lambda partition, offset: self.handed.append((partition, offset))
-        flows = lambda: self.flows.append(self.consumer.flow_active)
-        kind = batch_consumer({}, has_room, asyncio.Event(), self.fetching, told, flows, fail)
+        gate = SimpleNamespace(
+            has_room=has_room, room=asyncio.Event(), fetching=asyncio.Lock(),
+            fetched=lambda partition, offset: self.handed.append((partition, offset)),
+            flows=lambda: self.flows.append(self.consumer.flow_active),
+        )  # fmt: skip
+        kind = batch_consumer({}, gate, fail)
         self.consumer = kind.__new__(kind)
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.fetched = []

@@ -11,7 +11,7 @@ hands over one record at a time otherwise.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiokafka
 import faust
@@ -89,24 +89,30 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
         self._consumer._fetcher._prefetch_backoff = PREFETCH_BACKOFF_S  # noqa: SLF001
 
 
-def batch_consumer(
-    client_options: dict[str, Any],
-    has_room: Callable[[TP], bool],
-    room: asyncio.Event,
-    fetching: asyncio.Lock,
-    fetched: Callable[[TP, int], None],
-    flows: Callable[[], None],
-    fail: Callable[[BaseException], None],
-) -> type[Consumer]:
+class Gate(Protocol):
+    """What the consumer asks before it fetches, and tells of what it fetched."""
+
+    room: asyncio.Event
+    """Set when a pipeline got room."""
+    fetching: asyncio.Lock
+    """Held while a fetch is under way."""
+
+    def has_room(self, partition: TP, /) -> bool:
+        """Whether the partition's pipeline takes more."""
+
+    def fetched(self, partition: TP, offset: int, /) -> None:
+        """A batch that begins at `offset` is handed over."""
+
+    def flows(self) -> None:
+        """Faust has done what it does in a rebalance."""
+
+
+def batch_consumer(client_options: dict[str, Any], gate: Gate, fail: Callable[[BaseException], None]) -> type[Consumer]:
     """A consumer class for `app.transport.Consumer`.
 
     Args:
         client_options: brokers and security, as aiokafka's clients take them.
-        has_room: whether a partition's pipeline takes more; the one place of back-pressure.
-        room: set when a pipeline got room.
-        fetching: held while a fetch is under way.
-        fetched: told of each batch that is handed over, by its partition and first offset.
-        flows: told when Faust has done what it does in a rebalance.
+        gate: where the records go; the one place of back-pressure.
         fail: ends the process.
     """
 
@@ -128,19 +134,19 @@ def batch_consumer(
 
         def resume_flow(self) -> None:
             super().resume_flow()
-            flows()
+            gate.flows()
 
         async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's name)
             await _flowing(self)
             assigned = self._get_active_partitions()
-            active = {tp for tp in assigned if has_room(tp)}
+            active = {tp for tp in assigned if gate.has_room(tp)}
             if not active:  # aiokafka reads an empty set as "all": never pass it
-                await _wait(room)
+                await _wait(gate.room)
                 return
             generation = self.app.consumer_generation_id
             wait_s = _wait_s(timeout, is_whole=len(active) == len(assigned))
             try:
-                async with fetching:
+                async with gate.fetching:
                     records = await self._getmany(active_partitions=active, timeout=wait_s)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
                 records = {}
@@ -151,7 +157,7 @@ def batch_consumer(
                     return  # dropped: the next assignment seeks again, once no fetch is under way
                 message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
                 message.value = batch
-                fetched(message.tp, batch[0].offset)
+                gate.fetched(message.tp, batch[0].offset)
                 yield message.tp, message
 
     return BatchConsumer

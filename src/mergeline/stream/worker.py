@@ -57,15 +57,7 @@ class Worker:
         apply = ApplyStage(settings, store, producers, offsets)
         stages = _stages(settings, apply, RouteStage(producers, offsets, settings.topic_prefix))
         self.assignment = Assignment(self.app, stages, settings, fail)
-        self.app.transport.Consumer = batch_consumer(
-            dict(client_options),
-            self.assignment.has_room,
-            self.assignment.room,
-            self.assignment.fetching,
-            self.assignment.fetched,
-            self.assignment.flows,
-            fail,
-        )
+        self.app.transport.Consumer = batch_consumer(dict(client_options), self.assignment, fail)
         for stage, topics in stages:
             self._agent(stage.name, sorted(topics))
         self._hooks()
