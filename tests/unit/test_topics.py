@@ -44,10 +44,15 @@ def test_the_ledger_remembers_longer_than_an_input_keeps():
     assert int(planned(LEDGER_DAYS="30")[INTERNAL]["retention.ms"]) == 30 * topics.DAY_MS
 
 
-def test_redirects_are_compacted_and_the_internal_topic_has_its_own_time():
-    configs = planned()
-    assert configs["mergeline.customer-redirects"]["cleanup.policy"] == "compact"
-    assert configs[INTERNAL]["message.timestamp.type"] == "LogAppendTime"
+def test_redirects_are_compacted():
+    assert planned()["mergeline.customer-redirects"]["cleanup.policy"] == "compact"
+
+
+def test_what_workers_write_has_the_time_of_the_broker():
+    """A broker refuses the records of a worker whose clock is an hour ahead."""
+    inputs = {f"mergeline.{topic}" for topic in INPUT_TOPICS}
+    own_time = {name for name, configs in planned().items() if configs.get("message.timestamp.type") != "LogAppendTime"}
+    assert own_time == inputs
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ In: a connection, how many days. Out: the days made. Never: two processes that m
 waits for a day (`ledger_default` takes it).
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from mergeline.store.locks import lock_key
@@ -25,9 +25,9 @@ async def ensure_ledger_days(connection: Connection, days_ahead: int) -> list[da
     Returns:
         The days that were made.
     """
-    today = datetime.now(UTC).date()
+    # The clock of the database dates the rows; a server that takes over may have one that is a little behind.
+    today = await connection.fetchval(SQL["today"])
     made = []
-    # Yesterday's too: the clock of the database, which dates the rows, may be behind ours.
     for number in range(-1, min(days_ahead, DAYS_AHEAD_MAX) + 1):
         day = today + timedelta(days=number)
         async with connection.transaction(isolation="read_committed"):

@@ -420,6 +420,9 @@ where ctid = any (array(select ctid from ledger_default where day = $1 limit $2)
 -- name: may_drop_days
 select has_function_privilege('ledger_drop_day(date)', 'execute') and has_table_privilege('request', 'delete');
 
+-- name: today
+select (clock_timestamp() at time zone 'UTC')::date;
+
 -- name: ledger_add_day
 select ledger_add_day($1);
 

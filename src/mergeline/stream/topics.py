@@ -90,19 +90,20 @@ def topic_plan(
             "retention.ms": str(retention_ms // 2),
             "segment.ms": str(min(SEGMENT_MS_MAX, retention_ms // 4)),
         }
+    # The broker's clock, in all that workers write: it refuses the records of a producer whose own is an hour ahead,
+    # and retention would go by one that is behind. (The router keeps original timestamps in headers.)
+    stamped = {"message.timestamp.type": "LogAppendTime"}
     for topic in INPUT_TOPICS:
-        configs[dead_letter_topic(topic)] = {
+        configs[dead_letter_topic(topic)] = stamped | {
             "max.message.bytes": str(PASSED_ON_MAX_BYTES),
             "retention.ms": str(DEAD_LETTER_RETENTION_DAYS * DAY_MS),
         }
-    configs[Topic.COMMANDS_BY_CUSTOMER] = {
+    configs[Topic.COMMANDS_BY_CUSTOMER] = stamped | {
         "max.message.bytes": str(PASSED_ON_MAX_BYTES),
-        # The router keeps original timestamps in headers; as record timestamps, retention would go by them.
-        "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(internal_ms),
     }
     for topic in EVENT_TOPICS:
-        configs[topic] = {"max.message.bytes": str(_event_max_bytes(settings))}
+        configs[topic] = stamped | {"max.message.bytes": str(_event_max_bytes(settings))}
     configs[Topic.CUSTOMER_REDIRECTS]["cleanup.policy"] = "compact"
     return [TopicSpec(full_name(settings, topic), partitions, replication_factor, configs[topic]) for topic in configs]
 
