@@ -1,19 +1,29 @@
 """PostgreSQL fails over under load: the primary is killed, its standby promoted; nothing lost, nothing twice."""
 
 import asyncio
+import contextlib
+import os
 import random
+import signal
 
+import asyncpg
 import pytest
 from tests.attacks.attacked import attacked_world, pour
 from tests.attacks.standby import Standby
 from tests.attacks.workload import Workload
+from tests.integration.desk import AT, CATALOG, Log
 from tests.services import databases
 
 from mergeline import embedded
+from mergeline.domain.catalog import Catalog
+from mergeline.store import Options, Store, apply_with_retries, open_pool
+from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.migrations import migrate
 
 PARTITIONS, WORKERS = 3, 2
 BEFORE, AFTER = 900, 900
+END_WHAT_WAITS = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
+"""As a shutdown does."""
 
 
 @pytest.fixture
@@ -43,6 +53,43 @@ async def world(primary, standby, bootstrap_servers, topic_prefix, tmp_path):
     url = databases.moved(databases.url_of(primary.database_url, name), both) + "?target_session_attrs=read-write"
     async with attacked_world(bootstrap_servers, url, topic_prefix, tmp_path, PARTITIONS) as world:
         yield world
+
+
+@contextlib.asynccontextmanager
+async def out_of_touch(standby):
+    """What the primary writes does not reach it, meanwhile."""
+    connection = await asyncpg.connect(standby.database_url)
+    receiver = await connection.fetchval("select pid from pg_stat_wal_receiver")
+    await connection.close()
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("again", ["by its id", "by its place"])
+async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary, standby, again):
+    """A commit that was ended while it waited is visible on the primary; published now, a failover would forget it."""
+    await migrate(primary.database_url)
+    operator = await asyncpg.connect(primary.database_url)
+    await apply_catalogs(operator, [Catalog.model_validate(CATALOG)])
+    await standby.be_waited_for()
+    pool, log = await open_pool(primary.database_url, statement_ms_max=100), Log()
+    store, message = Store(pool, Options()), log.customer(1, "one")
+    horizons = {AT: message.at.offset} if again == "by its place" else {}
+    async with out_of_touch(standby):
+        applying = asyncio.create_task(store.apply([message]))
+        while not await operator.fetch(END_WHAT_WAITS):
+            await asyncio.sleep(0.05)
+        with pytest.raises(asyncpg.PostgresError):
+            await applying
+        with pytest.raises(TimeoutError):
+            await store.apply([message], horizons=horizons)
+    (answer,) = await apply_with_retries(store, [message], horizons=horizons)
+    assert answer.kind == "replay"
+    pool.terminate()
+    await operator.close()
 
 
 @pytest.mark.timeout(400)

@@ -23,6 +23,7 @@ NOT_PLANNED = {
     "lock": "reads no table; its order is tested with the locks",
     "lock_one": "reads no table",
     "lock_wait": "reads no table",
+    "barrier": "reads no table",
     "customers_insert": "only adds rows",
     "entries_insert": "only adds rows",
     "cards_insert": "only adds rows",

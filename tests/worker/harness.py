@@ -272,8 +272,9 @@ class World:
     async def _left(self, admin):
         internal = [TopicPartition(self.prefix + COMMANDS, number) for number in range(self._partitions)]
         try:
-            ends = await self._consumer.end_offsets(internal)
+            # In this order, and with what is not visible yet: what the router had committed is in these logs.
             committed = await admin.list_consumer_group_offsets(self.group)
+            ends = await self._uncommitted.end_offsets(internal)
         except KafkaError as error:
             return repr(error)
         wanted = {place: offset + 1 for place, offset in self._produced.items()} | ends

@@ -102,6 +102,7 @@ class Store:
             return {}
         async with db.transaction():
             await self.bound(db)
+            await db.fetch("barrier")
             return await read_replays(db, again, self.options.topic_prefix)
 
     async def _in_rounds(
@@ -152,6 +153,8 @@ class Store:
         answers = decide_batch(state, known.ledger, prepared, now, options.limits, options.topic_prefix)
         await write_changes(db, state.changes())
         await write_answers(db, answers, known.ids)
+        if any(answer.row is None for answer in answers):
+            await db.fetch("barrier")
         return answers
 
     async def bound(self, db: Statements) -> None:

@@ -21,6 +21,11 @@ select
     set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true);
 
+-- name: barrier
+-- Something to write for a transaction that answers from the ledger, so that its commit waits for a synchronous standby.
+-- What it read may not have got there: a commit that is ended while it waits for the standby is visible all the same.
+select pg_logical_emit_message(true, 'mergeline', '');
+
 -- name: discover
 -- Read without locks: the roots of customers, the owners of identifiers and cards.
 select customer.org_id, customer.survivor_id as customer_id
