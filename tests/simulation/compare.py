@@ -7,6 +7,7 @@ values. Left out is what the contract leaves open: message texts, and the order 
 import json
 from datetime import UTC, datetime
 
+import orjson
 from tests.simulation.reference_state import instant
 
 OUTCOME_TOPICS = ("update-outcomes", "registration-outcomes")
@@ -17,7 +18,7 @@ def unordered(value):
     if isinstance(value, dict):
         return {key: unordered(one) for key, one in value.items() if key != "message"}
     if isinstance(value, list):
-        return sorted((unordered(one) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
+        return sorted((unordered(one) for one in value), key=lambda one: orjson.dumps(one, option=orjson.OPT_SORT_KEYS))
     return value
 
 
@@ -65,14 +66,15 @@ def assert_dead_letter(records, answer, message):
     assert int(headers["kafka_dlt-original-offset"]) == message.origin.offset
 
 
-def stored_by_model(state):
-    """The state of the model, by table."""
-    return {
-        "customers": {key: (row["survivor"], row["version"]) for key, row in state.customers.items()},
-        "entries": dict(state.entries),
-        "cards": dict(state.cards),
-        "merges": {merge_id: unordered(moved(data)) for merge_id, data in state.merges.items()},
-    }
+def stored_by_models(states):
+    """The states of models, which have no org in common, together, by table."""
+    tables = {"customers": {}, "entries": {}, "cards": {}, "merges": {}}
+    for state in states:
+        tables["customers"] |= {key: (row["survivor"], row["version"]) for key, row in state.customers.items()}
+        tables["entries"] |= state.entries
+        tables["cards"] |= state.cards
+        tables["merges"] |= {merge_id: unordered(moved(data)) for merge_id, data in state.merges.items()}
+    return tables
 
 
 def moved(data):

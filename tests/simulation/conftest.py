@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.simulation.compare", "tests.simulation.machine")
+pytest.register_assert_rewrite("tests.simulation.compare", "tests.simulation.machine", "tests.simulation.run")

@@ -3,8 +3,8 @@ that the real store would read.
 """
 
 from tests.simulation.compare import card_row, moved, unordered
-from tests.simulation.machine import MERGE_MAX_ENTRIES
 from tests.simulation.reference_state import instant
+from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 from tests.unit.world import World
 
 from mergeline.domain.batch import replay
@@ -15,12 +15,12 @@ from mergeline.domain.vocabulary import Topic
 
 
 class PureSystem:
-    """What `machine.Simulation` drives."""
+    """What a `machine.Machine` drives."""
 
-    def begin(self):
+    def begin(self, runs):
         self.world, self.merges = World(limits=Limits(MERGE_MAX_ENTRIES)), {}
         self.world.catalogs.clear()
-        return 0
+        return range(0, runs * ORGS_A_RUN, ORGS_A_RUN)
 
     def apply_catalog(self, document, *, expected):
         if expected:  # what would be orphaned is a question to the database
@@ -28,17 +28,18 @@ class PureSystem:
         return expected
 
     def apply(self, messages, by_place):
-        if by_place:
-            rows = {row.at: row for row in self.world.rows.ledger}
-            known = [(message, rows.get(message.at)) for message in messages]
-            return [replay(message, row, "mergeline.").outgoing if row else () for message, row in known]
-        said = self.world.batch(messages)
+        again = [message for message in messages if (message.at.topic, message.at.partition) in by_place]
+        rows = {row.at: row for row in self.world.rows.ledger} if again else {}
+        found = {m.at: replay(m, rows[m.at], "mergeline.").outgoing if m.at in rows else () for m in again}
+        others = [message for message in messages if message.at not in found]
+        said = self.world.batch(others)
         for answer in (one.answer for one in said):
             if answer.merge is not None:
                 row = answer.row
                 data = merge_data(answer.merge) | {"occurredAt": instant(row.decided_at), "requestId": row.request_id}
                 self.merges[event_id(row.org_id, row.request_id, Topic.CUSTOMER_MERGED, 0)] = unordered(moved(data))
-        return [one.records for one in said]
+        found |= {message.at: one.records for message, one in zip(others, said, strict=True)}
+        return [found[message.at] for message in messages]
 
     def stored(self):
         rows = self.world.rows

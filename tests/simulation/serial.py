@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from itertools import permutations
 
-from tests.simulation.compare import published, stored_by_model, told_by_model, unordered
+from tests.simulation.compare import published, stored_by_models, told_by_model, unordered
 from tests.simulation.reference import Reference
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -36,7 +36,7 @@ def outcome_of(scene, operations, order, merge_max_entries):
     for operation in scene:
         model.take(operation)
     told = {number: model.take(operations[number]) for number in order}
-    stored = timeless(stored_by_model(model.reference.state))
+    stored = timeless(stored_by_models([model.reference.state]))
     return [told[number] for number in range(len(operations))], stored, {k: run for k, run in model.runs.items() if run}
 
 

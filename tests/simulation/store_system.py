@@ -1,15 +1,14 @@
-"""mergeline's store on a real PostgreSQL, behind the calls that `machine.Simulation` drives.
+"""mergeline's store on a real PostgreSQL, behind the calls that a `machine.Machine` drives.
 
 In: the address of a migrated database. Out: answers, and what is stored, read with SQL of its own. Each run gets orgs
 and partitions of its own, so nothing has to be emptied in between; `verify` looks at all runs together in the end.
 """
 
-import json
-
 import asyncpg
+import orjson
 import uvloop
 from tests.simulation.compare import card_row, moved, unordered
-from tests.simulation.machine import MERGE_MAX_ENTRIES
+from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
@@ -18,7 +17,6 @@ from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.invariants import Offence, verify
 
-ORGS_A_RUN = 3
 EVERYTHING = """
 select
     (select json_agg(customer) from customer where org_id = any($1)) as customers,
@@ -34,7 +32,7 @@ class StoreSystem:
     def __init__(self, database_url):
         # No asyncio.Runner, whose care for signals costs a tenth of a run of so many short calls.
         self._loop = uvloop.new_event_loop()
-        self._first_org = 0
+        self._orgs = range(0)
         self._run(self._open(database_url))
 
     def close(self):
@@ -55,9 +53,9 @@ class StoreSystem:
 
     # ------------------------------------------------------------ what the simulation asks for
 
-    def begin(self):
-        self._first_org += ORGS_A_RUN
-        return self._first_org
+    def begin(self, runs):
+        self._orgs = range(self._orgs.stop, self._orgs.stop + runs * ORGS_A_RUN)
+        return self._orgs[::ORGS_A_RUN]
 
     def apply_catalog(self, document, *, expected):
         try:
@@ -70,12 +68,11 @@ class StoreSystem:
         return self._run(self._apply(messages, by_place))
 
     async def _apply(self, messages, by_place):
-        places = {(message.at.topic, message.at.partition) for message in messages}
-        known = await horizons(self._store, sorted(places)) if by_place else {}
+        known = await horizons(self._store, sorted(by_place)) if by_place else {}
         return [answer.outgoing for answer in await self._store.apply(messages, horizons=known)]
 
     def stored(self):
-        return self._run(stored(self._connection, range(self._first_org, self._first_org + ORGS_A_RUN)))
+        return self._run(stored(self._connection, self._orgs))
 
     def offences(self):
         """What `mergeline verify` finds wrong with everything that was ever done here."""
@@ -89,7 +86,7 @@ async def offences(connection):
 async def stored(connection, orgs):
     """Everything that is stored of some orgs, as the model tells it."""
     row = await connection.fetchrow(EVERYTHING, orgs)
-    customers, entries, cards, merges = (json.loads(rows or "[]") for rows in row)
+    customers, entries, cards, merges = (orjson.loads(rows or "[]") for rows in row)
     assert all((one["survivor_id"] is None) == (one["merged_at"] is None) for one in customers)
     return {
         "customers": {(one["org_id"], one["customer_id"]): (one["survivor_id"], one["version"]) for one in customers},

@@ -2,7 +2,8 @@
 
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
-from tests.simulation.machine import Simulation
+from tests.simulation import kinds
+from tests.simulation.machine import Crowd, Simulation
 from tests.simulation.sizes import simulated
 from tests.simulation.store_system import StoreSystem
 
@@ -14,11 +15,12 @@ def system(database_url):
     system.close()
 
 
-@pytest.mark.timeout(0)  # bounded by its number of steps; the release profile takes hours
-def test_store_and_model_say_and_hold_the_same(system):
-    class StoreSimulation(Simulation):
-        pass
-
-    StoreSimulation.system = system
-    run_state_machine_as_test(StoreSimulation, settings=simulated("store"))
+@pytest.mark.timeout(0)  # bounded by its number of steps; the release profile takes long
+@pytest.mark.parametrize(("machine", "size"), [(Simulation, "store"), (Crowd, "crowd")])
+def test_store_and_model_say_and_hold_the_same(system, machine, size):
+    driven = type(f"Store{machine.__name__}", (machine,), {"system": system})
+    run_state_machine_as_test(driven, settings=simulated(size))
     assert system.offences() == []
+    if machine is Crowd:
+        print(f"\n{kinds.table(machine.seen)}")
+        assert kinds.ALL - set(machine.seen) == set(), "the workload is too tame to reach these"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 from msgspec.structs import replace
 from tests.simulation.compare import published
-from tests.simulation.machine import INTERNAL, MERGE_MAX_ENTRIES
+from tests.simulation.run import INTERNAL, MERGE_MAX_ENTRIES
 from tests.simulation.schedules import Rival, Stage, one_schedule
 from tests.simulation.serial import outcomes_of_all_orders, timeless, told_by_store
 from tests.simulation.store_system import offences, stored
