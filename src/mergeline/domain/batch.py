@@ -7,6 +7,7 @@ state with all decisions folded in. Never: I/O.
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import final
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ from mergeline.domain.state import State
 from mergeline.domain.vocabulary import Status
 
 
+@final
 class Refused(Struct, frozen=True, gc=False):
     """A message that is to become a dead letter, under its own or its derived request id."""
 
@@ -63,7 +65,7 @@ def decide_batch(
     """The answers, in order. `topic_prefix` stands in the headers of dead letters."""
     return [
         _refuse(ledger, item, now, topic_prefix)
-        if isinstance(item, Refused)
+        if type(item) is Refused
         else _answer(state, ledger, item, now, limits, topic_prefix)
         for item in items
     ]
@@ -106,7 +108,7 @@ def _answer(
         detail=None,
         origin=message.origin,
         at=message.at,
-        requested_at=command.requested_at if isinstance(command, UpdateIdentifiers) else None,
+        requested_at=command.requested_at if type(command) is UpdateIdentifiers else None,
         decided_at=now,
         outgoing=outgoing,
     )

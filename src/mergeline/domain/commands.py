@@ -1,9 +1,13 @@
 """What a request asks for, after decoding and before the catalog has a say.
 
 In: nothing. Out: values that `prepare` takes. Never: anything but the three commands and their parts.
+
+Which of several final structs a value is, is asked by `type(value) is`: to `isinstance` a struct that is none of the
+class is a question for Python's slow path, which took 8 us a request.
 """
 
 from datetime import datetime
+from typing import final
 
 from msgspec import Struct
 
@@ -28,6 +32,7 @@ class NamedCard(Struct, frozen=True, gc=False):
     label: str | None
 
 
+@final
 class UpdateIdentifiers(Struct, frozen=True, gc=False):
     """Remove, add, and change cards of a registered customer, in one scope."""
 
@@ -42,6 +47,7 @@ class UpdateIdentifiers(Struct, frozen=True, gc=False):
     requested_at: datetime | None = None
 
 
+@final
 class RegisterCustomer(Struct, frozen=True, gc=False):
     """Create a customer, then add its identifiers by the rules of an update."""
 
@@ -53,6 +59,7 @@ class RegisterCustomer(Struct, frozen=True, gc=False):
     registered_at: datetime | None = None
 
 
+@final
 class RegisterCard(Struct, frozen=True, gc=False):
     """Create a card that belongs to nobody."""
 
@@ -67,6 +74,7 @@ class RegisterCard(Struct, frozen=True, gc=False):
 Command = UpdateIdentifiers | RegisterCustomer | RegisterCard
 
 
+@final
 class Request(Struct, frozen=True, gc=False):
     """A well-formed message: the command, the id it goes by, and the hash of its bytes (SHA-256)."""
 

@@ -220,7 +220,7 @@ def _located(field: str, document: dict[str, Any], items: list[_AnyItem] | None)
 def _plainly_located(field: str, items: PlainItems) -> _Located:
     if type(items) is list:
         return list(zip(_POINTERS[field], items, strict=False))
-    return [(f"/{field}", items)] if isinstance(items, PlainItem) else []
+    return [(f"/{field}", items)] if type(items) is PlainItem else []
 
 
 def _named(items: _Located, *, adding: bool) -> tuple[tuple[NamedIdentifier, ...], tuple[NamedCard, ...]]:

@@ -193,7 +193,7 @@ class _Draft:
         command = self.command
         status = str(decision.status)
         errors, warnings = _problems(decision.errors), _problems(decision.warnings)
-        if isinstance(command, RegisterCard):
+        if type(command) is RegisterCard:
             key = f"{self.org_id}:card:{command.number}"
             series = catalog.find_series(command.series_id, command.series_code) if catalog is not None else None
             data = {
@@ -206,7 +206,7 @@ class _Draft:
             self._add(_REGISTRATION, key, data)
             return
         key = f"{self.org_id}:{command.customer_id}"
-        if isinstance(command, RegisterCustomer):
+        if type(command) is RegisterCustomer:
             data = {
                 "status": status,
                 "customerVersion": version,

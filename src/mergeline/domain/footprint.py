@@ -42,7 +42,7 @@ def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
     """What the messages name. A request that the catalog stage refused names its request id only."""
     touched = Footprint()
     for item in items:
-        if isinstance(item, Refused):
+        if type(item) is Refused:
             touched.requests.add((item.reason.org_id, item.request_id))
             continue
         command = item.request.command
@@ -51,7 +51,7 @@ def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
         touched.requests.add((org_id, item.request.request_id))
         if item.errors:
             continue
-        if isinstance(command, RegisterCard):
+        if type(command) is RegisterCard:
             touched.cards.add((org_id, command.number))
             continue
         customer = (org_id, command.customer_id)
@@ -79,7 +79,7 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[C
     adders: dict[IdentifierKey, int] = {}
     candidates: set[CustomerKey] = set()
     for item in items:
-        if isinstance(item, Refused) or item.errors or isinstance(item.request.command, RegisterCard):
+        if type(item) is Refused or item.errors or type(item.request.command) is RegisterCard:
             continue
         org_id, customer_id = item.request.org_id, item.request.command.customer_id
         root = state.root(org_id, customer_id)

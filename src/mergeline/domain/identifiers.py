@@ -39,7 +39,7 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
     adds, who then becomes the survivor (rule 4).
     """
     org_id, scope = root.org_id, prepared.scope
-    adds_path = "/identifiers" if isinstance(prepared.request.command, RegisterCustomer) else "/add"
+    adds_path = "/identifiers" if type(prepared.request.command) is RegisterCustomer else "/add"
     removed, warnings = _removes(state, prepared, root)
     added: list[Entry] = []
     matches: list[Match] = []

@@ -3,7 +3,7 @@
 In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their prefix.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from msgspec import Struct
 
@@ -57,6 +57,7 @@ class Outgoing(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
+@final
 class DeadLetterReason(Struct, frozen=True, gc=False):
     """Why a message is a dead letter; `text` holds nothing of the message's content but known field names."""
 

@@ -9,7 +9,7 @@ Types and bounds are the model's: both read the annotations of `requests`.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, final
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from mergeline.domain.requests import IDENTIFIERS_MAX, Id, ItemType, RequestId, Text, instant
 
 
+@final
 class PlainItem(Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
     """`requests.Item`, its value as written; UNSET, like None, stands for what is left out."""
 
@@ -80,7 +81,7 @@ def listed(items: PlainItems) -> Sequence[PlainItem]:
     """One object as a list of one; what is left out as an empty one."""
     if type(items) is list:
         return items
-    return (items,) if isinstance(items, PlainItem) else ()
+    return (items,) if type(items) is PlainItem else ()
 
 
 def _strings(update: PlainUpdate, items: Sequence[PlainItem]) -> int:

@@ -5,7 +5,7 @@ error of the stage or all that `decide` needs. Never: a look at customers, entri
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, final
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ class PreparedCard(Struct, frozen=True, gc=False):
     status: CardStatus
 
 
+@final
 class Prepared(Struct, frozen=True, gc=False):
     """A request after the catalog stage; with `errors` it goes no further."""
 
@@ -49,7 +50,7 @@ def prepare(request: Request, catalog: Catalog | None) -> Prepared:
         unknown = problem(ErrorCode.UNKNOWN_ORG, "The org has no catalog.", "/orgId")
         return Prepared(request, None, errors=(unknown,))
     stage = _Stage(catalog)
-    if isinstance(command, RegisterCard):
+    if type(command) is RegisterCard:
         card = stage.registered_card(command)
         return Prepared(request, catalog, tuple(stage.errors), card_adds=(card,) if card else ())
     scope = stage.scope(command.source, command.account_id)
@@ -57,7 +58,7 @@ def prepare(request: Request, catalog: Catalog | None) -> Prepared:
     removes: tuple[NamedIdentifier, ...] = ()
     card_adds: tuple[PreparedCard, ...] = ()
     card_removes: tuple[PreparedCard, ...] = ()
-    if isinstance(command, UpdateIdentifiers):
+    if type(command) is UpdateIdentifiers:
         if command.removes:
             removes = stage.identifiers(command.removes, blockable=False)
             stage.refuse_overlap(adds, removes)

@@ -115,10 +115,10 @@ class Store:
         """Each round locks what the one before has found, and starts from what is committed then."""
         found: set[CustomerKey] = set()
         for _ in range(LOCK_ROUNDS_MAX):
-            org_ids = {item.org_id for item in items if isinstance(item, Request)}
+            org_ids = {item.org_id for item in items if type(item) is Request}
             catalogs = await self._catalogs.get(db, org_ids)
             prepared = [
-                item if isinstance(item, Refused) else prepare(item, catalogs[item.org_id].catalog) for item in items
+                item if type(item) is Refused else prepare(item, catalogs[item.org_id].catalog) for item in items
             ]
             touched = footprint(prepared)
             touched.customers |= found
@@ -174,7 +174,7 @@ def _decoded(message: Message, forced: Mapping[Coordinate, str]) -> Request | Re
         if text is None:
             raise
         request = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text)
-    if isinstance(request, DeadLetterReason):
+    if type(request) is DeadLetterReason:
         return Refused(message, request, message.origin.request_id)
     if text is not None:
         reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, request.org_id)

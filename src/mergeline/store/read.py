@@ -48,7 +48,7 @@ class Known:
 
 
 def _identity(item: Prepared | Refused) -> tuple[RequestKey, Coordinate]:
-    if isinstance(item, Refused):
+    if type(item) is Refused:
         return (item.reason.org_id, item.request_id), item.message.origin
     return (item.request.org_id, item.request.request_id), item.request.message.origin
 
