@@ -9,7 +9,7 @@ demo: $(VENV)
 	.venv/bin/mergeline demo
 
 test: $(VENV)
-	.venv/bin/python -m pytest tests
+	.venv/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
 $(VENV): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' \

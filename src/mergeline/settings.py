@@ -111,6 +111,9 @@ class Settings(BaseModel):
     batch_max_bytes: int = Field(
         8_388_608, ge=65_536, le=1_073_741_824, description="bytes of messages in one transaction; bounds memory"
     )
+    apply_lanes: int = Field(
+        2, ge=1, le=16, description="batches applied at once, each of its own partitions; below the pool's connections"
+    )
     batch_wait_ms: int = _ms(10, 0, 1_000, "how long a batch may gather")
     lock_keys_max: int = Field(
         8_000, ge=500, le=1_000_000, description="locks of one transaction; PostgreSQL's lock table bounds them"
@@ -277,6 +280,12 @@ def _contradictions(settings: Settings) -> list[str]:
     ]
     if settings.kafka_ssl_keyfile is not None and settings.kafka_ssl_certfile is None:
         found.append(f"{variable('kafka_ssl_keyfile')} is set but {variable('kafka_ssl_certfile')} is not. Set both.")
+    if settings.apply_lanes >= settings.database_pool_max:
+        # Each holds a connection for as long as it applies a batch; readiness and leaving need one beside them.
+        found.append(
+            f"{variable('database_pool_max')} is {settings.database_pool_max}, but must be above "
+            f"{variable('apply_lanes')} ({settings.apply_lanes}). Raise it, or lower the other."
+        )
     publish, request = settings.publish_timeout_ms, settings.kafka_request_timeout_ms
     if publish >= request:
         # A publish must be given up before the client repeats its end-of-transaction by itself.

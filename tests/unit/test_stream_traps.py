@@ -11,7 +11,7 @@ from faust.types.tuples import TP
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.stream.assignment import Assignment, SteppedOver
+from mergeline.stream.assignment import Assignment, Lane, SteppedOver
 from mergeline.stream.consumer import batch_consumer
 from mergeline.stream.worker import Worker
 
@@ -141,7 +141,7 @@ def assignment():
     consumer = SimpleNamespace(assignment=lambda: {HERE}, seek_wait=seek_wait)
     app = SimpleNamespace(consumer=consumer, consumer_generation_id=1)
     failed = []
-    made = Assignment(app, [(Stage(), frozenset({"t"}))], Settings(), failed.append)
+    made = Assignment(app, [Lane(Stage(), frozenset({"t"}))], Settings(), failed.append)
     made.sought, made.failed = sought, failed
     return made
 

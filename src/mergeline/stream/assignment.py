@@ -7,7 +7,7 @@ another generation, or a pipeline open before its partitions were acquired.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import faust
 import structlog
@@ -28,12 +28,25 @@ class SteppedOver(Exception):
     """Records that were fetched did not come: going on would skip them for good."""
 
 
+class Lane(NamedTuple):
+    """A stage, and the partitions that it may get: of these topics (full names), those of a number modulo `lanes`."""
+
+    stage: Stage
+    topics: frozenset[str]
+    number: int = 0
+    lanes: int = 1
+
+    def takes(self, partition: TopicPartition) -> bool:
+        """Whether the partition is this lane's."""
+        return partition.topic in self.topics and partition.partition % self.lanes == self.number
+
+
 class Assignment:
-    """One pipeline a stage over all of its assigned partitions.
+    """One pipeline a lane over all of its assigned partitions.
 
     Args:
         app: the Faust app.
-        stages: each stage with the full names of the topics it reads.
+        lanes: who reads what; each partition belongs to one of them.
         settings: batch bounds and time-outs.
         fail: ends the process.
     """
@@ -41,11 +54,11 @@ class Assignment:
     def __init__(
         self,
         app: faust.App,
-        stages: Collection[tuple[Stage, frozenset[str]]],
+        lanes: Collection[Lane],
         settings: Settings,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._app, self._stages, self._settings, self._fail = app, stages, settings, fail
+        self._app, self._lanes, self._settings, self._fail = app, lanes, settings, fail
         self._pipelines: dict[TopicPartition, Pipeline] = {}
         self._generation: int | None = None
         self._changing = asyncio.Lock()
@@ -136,7 +149,7 @@ class Assignment:
             await self._close(grace_s)
 
     async def _acquire_all(self, opened: dict[TopicPartition, Pipeline], generation: int) -> None:
-        """Open a pipeline a stage, into `opened`, and seek where they go on.
+        """Open a pipeline a lane, into `opened`, and seek where they go on.
 
         Raises:
             PublishFailed: the group went on without us.
@@ -144,10 +157,10 @@ class Assignment:
         """
         assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
         positions: dict[TopicPartition, int] = {}
-        for stage, topics in self._stages:
-            mine = sorted(partition for partition in assigned if partition.topic in topics)
+        for lane in self._lanes:
+            mine = sorted(filter(lane.takes, assigned))
             if mine:
-                pipeline = self._pipeline(stage, mine, generation)
+                pipeline = self._pipeline(lane.stage, mine, generation)
                 opened |= dict.fromkeys(mine, pipeline)
                 positions |= await self._acquired(pipeline, generation)
         if positions:

@@ -20,10 +20,9 @@ from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
-from mergeline.stream.assignment import Assignment
+from mergeline.stream.assignment import Assignment, Lane
 from mergeline.stream.consumer import BatchSchema, batch_consumer
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.pipeline import Stage
 from mergeline.stream.producers import Producers
 from mergeline.stream.route import RouteStage
 from mergeline.stream.watchdog import Watchdog
@@ -54,12 +53,11 @@ class Worker:
         self.settings = settings
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
-        apply = ApplyStage(settings, store, producers, offsets)
-        stages = _stages(settings, apply, RouteStage(producers, offsets, settings.topic_prefix))
-        self.assignment = Assignment(self.app, stages, settings, fail)
+        lanes = _lanes(settings, store, producers, offsets)
+        self.assignment = Assignment(self.app, lanes, settings, fail)
         self.app.transport.Consumer = batch_consumer(dict(client_options), self.assignment, fail)
-        for stage, topics in stages:
-            self._agent(stage.name, sorted(topics))
+        for name, topics in {lane.stage.name: lane.topics for lane in lanes}.items():
+            self._agent(name, sorted(topics))
         self._hooks()
 
         async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
@@ -131,12 +129,17 @@ class Worker:
         self.app.on_before_shutdown.connect(leaving, weak=False)
 
 
-def _stages(settings: Settings, apply: Stage, route: Stage) -> list[tuple[Stage, frozenset[str]]]:
-    """Each stage with its topics: with keyed requests `apply` reads the public topics and there is no router."""
-    public = frozenset(settings.topic_prefix + topic for topic in INPUT_TOPICS)
-    if settings.requests_keyed:
-        return [(apply, public)]
-    return [(route, public), (apply, frozenset({settings.topic_prefix + Topic.COMMANDS_BY_CUSTOMER}))]
+def _lanes(settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> list[Lane]:
+    """With keyed requests `apply` reads the public topics, and there is no router.
+
+    While PostgreSQL works on the batch of one lane, this process works on that of another. To each other lanes are what
+    workers are: a customer is in one partition, and so in one lane, and the locks keep their merges apart.
+    """
+    prefix, count = settings.topic_prefix, settings.apply_lanes
+    public = frozenset(prefix + topic for topic in INPUT_TOPICS)
+    read = public if settings.requests_keyed else frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
+    lanes = [Lane(ApplyStage(settings, store, producers, offsets), read, number, count) for number in range(count)]
+    return lanes if settings.requests_keyed else [Lane(RouteStage(producers, offsets, prefix), public), *lanes]
 
 
 def _faust_app(settings: Settings, folder: Path) -> faust.App:
