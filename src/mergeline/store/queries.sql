@@ -11,15 +11,18 @@ select set_config($1, $2, false);
 
 -- name: bounds
 -- For this transaction only, and so right behind a pooler too. Nothing waits for ever, and a worker that is paused
--- cannot keep its locks. Every read of a batch names its rows by key: they are looked up one by one, with a plan for
--- the tables as they are now, since one that was kept from when they were small would scan them when they are not.
+-- cannot keep its locks. Every read of a batch names its rows by key: they are looked up one by one, whatever the
+-- statistics say, which are of yesterday, or of an empty table. No scan and no join that takes a table whole may look
+-- cheaper, and the one plan that is left is kept.
 select
     set_config('lock_timeout', $1, true),
     set_config('statement_timeout', $2, true),
     set_config('idle_in_transaction_session_timeout', $3, true),
-    set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('enable_seqscan', 'off', true),
     set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true);
+    set_config('enable_mergejoin', 'off', true),
+    set_config('jit', 'off', true);
 
 -- name: barrier
 -- Something to write for a transaction that answers from the ledger, so that its commit waits for a synchronous standby.
@@ -27,20 +30,33 @@ select
 select pg_logical_emit_message(true, 'mergeline', '');
 
 -- name: discover
--- Read without locks: the roots of customers, the owners of identifiers and cards.
-select customer.org_id, customer.survivor_id as customer_id
+-- Read without locks: the roots of customers, the owners of identifiers and cards. `offset 0`, here and below, keeps each
+-- look-up whole: mixed into the join, its conditions would let a partial index look cheap that has every merged customer.
+select named.org_id, found.survivor_id as customer_id
 from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-join customer using (org_id, customer_id)
-where customer.survivor_id is not null
+cross join lateral (
+    select customer.survivor_id
+    from customer
+    where customer.org_id = named.org_id and customer.customer_id = named.customer_id
+    offset 0
+) as found
+where found.survivor_id is not null
 union
-select identifier.org_id, identifier.customer_id
+select named.org_id, found.customer_id
 from unnest($3::bigint[], $4::text[], $5::text[]) as named (org_id, type, value)
-join identifier using (org_id, type, value)
+cross join lateral (
+    select identifier.customer_id
+    from identifier
+    where identifier.org_id = named.org_id and identifier.type = named.type and identifier.value = named.value
+    offset 0
+) as found
 union
-select card.org_id, card.customer_id
+select named.org_id, found.customer_id
 from unnest($6::bigint[], $7::text[]) as named (org_id, number)
-join card using (org_id, number)
-where card.customer_id is not null;
+cross join lateral (
+    select card.customer_id from card where card.org_id = named.org_id and card.number = named.number offset 0
+) as found
+where found.customer_id is not null;
 
 -- name: lock
 -- One after the other in the order of the keys, whoever asks: the sort feeds the aggregate row by row. The time is
@@ -56,9 +72,14 @@ from (
 -- ---------------------------------------------------------------- reading under the locks
 
 -- name: requests_read
-select org_id, request_id, decided_day, decided_topic, decided_partition, decided_offset
+select found.*
 from unnest($1::bigint[], $2::text[]) as named (org_id, request_id)
-join request using (org_id, request_id);
+cross join lateral (
+    select org_id, request_id, decided_day, decided_topic, decided_partition, decided_offset
+    from request
+    where request.org_id = named.org_id and request.request_id = named.request_id
+    offset 0
+) as found;
 
 -- name: ledger_read
 -- Of requests that the ledger knows: the decided row, by its place, and the other rows of the messages at hand.
@@ -81,19 +102,34 @@ from unnest($1::text[], $2::integer[], $3::bigint[]) as place (at_topic, at_part
 join ledger using (at_topic, at_partition, at_offset);
 
 -- name: customers_read
-select org_id, customer_id, survivor_id, version, registered_at, merged_at
+select found.*
 from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-join customer using (org_id, customer_id);
+cross join lateral (
+    select customer.org_id, customer.customer_id, survivor_id, version, registered_at, merged_at
+    from customer
+    where customer.org_id = named.org_id and customer.customer_id = named.customer_id
+    offset 0
+) as found;
 
 -- name: entries_read
-select org_id, type, value, source, account, customer_id
+select found.*
 from unnest($1::bigint[], $2::text[], $3::text[]) as named (org_id, type, value)
-join identifier using (org_id, type, value);
+cross join lateral (
+    select identifier.org_id, identifier.type, identifier.value, source, account, customer_id
+    from identifier
+    where identifier.org_id = named.org_id and identifier.type = named.type and identifier.value = named.value
+    offset 0
+) as found;
 
 -- name: cards_read
-select org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at
+select found.*
 from unnest($1::bigint[], $2::text[]) as named (org_id, number)
-join card using (org_id, number);
+cross join lateral (
+    select card.org_id, card.number, series_id, external_id, customer_id, label, status, issued_at, expires_at
+    from card
+    where card.org_id = named.org_id and card.number = named.number
+    offset 0
+) as found;
 
 -- name: catalog_versions
 select named.org_id, newest.version
@@ -116,11 +152,16 @@ cross join lateral (
 ) as counted;
 
 -- name: active_cards
-select org_id, customer_id, card.series_id, count(*) as cards
+select named.org_id, named.customer_id, counted.series_id, counted.cards
 from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-join card using (org_id, customer_id)
-where card.status in ('ISSUED', 'ACTIVE', 'SUSPENDED')
-group by org_id, customer_id, card.series_id;
+cross join lateral (
+    select card.series_id, count(*) as cards
+    from card
+    where card.org_id = named.org_id
+        and card.customer_id = named.customer_id
+        and card.status in ('ISSUED', 'ACTIVE', 'SUSPENDED')
+    group by card.series_id
+) as counted;
 
 -- name: held_entries
 -- Of each customer at most $3; of all together at most $4.
