@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import faust
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -16,6 +17,7 @@ from mergeline.errors import SetupError
 from mergeline.stream.publisher import PublishFailed
 
 CALL_TIMEOUT_S: Final = 20.0
+log = structlog.get_logger(__name__)
 
 
 class Offsets:
@@ -23,6 +25,8 @@ class Offsets:
 
     def __init__(self, app: faust.App) -> None:
         self._app = app
+        self._committing = asyncio.Lock()
+        self._committed: dict[TopicPartition, int] = {}
 
     async def positions(
         self, partitions: Sequence[TopicPartition], floor: Mapping[TopicPartition, int] | None = None
@@ -46,6 +50,7 @@ class Offsets:
             offset = known.offset if known is not None and known.offset >= 0 else None
             least = (floor or {}).get(partition, 0)
             found[partition] = position(partition, offset, starts[partition], ends[partition], least)
+            self._committed.pop(partition, None)
         return found
 
     async def confirm(self) -> None:
@@ -68,9 +73,31 @@ class Offsets:
             PublishFailed: if that did not work; whether it took effect is unknown.
         """
         try:
-            await self._call(self._consumer().commit, dict(ends))
+            async with self._committing:
+                await self._call(self._consumer().commit, dict(ends))
+                self._committed.update(ends)
         except (KafkaError, OSError, TimeoutError) as error:
             raise PublishFailed(type(error).__name__) from error
+
+    async def keep(self, partitions: Sequence[TopicPartition]) -> None:
+        """Commit again what was overwritten by an earlier commit, of a connection that was given up, arriving late.
+
+        It is of our generation, so the broker takes it, and a partition that gets nothing new would show a lag for
+        ever, and be read again from there by its next worker.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: if that did not work; to be tried again.
+        """
+        consumer = self._consumer()
+        async with self._committing:
+            ours = {tp: self._committed[tp] for tp in partitions if tp in self._committed}
+            if not ours:
+                return
+            found = await self._call(consumer._coordinator.fetch_committed_offsets, list(ours))  # noqa: SLF001
+            back = {tp: end for tp, end in ours.items() if tp not in found or found[tp].offset < end}
+            if back:
+                log.warning("offsets.went_back", partitions=len(back))
+                await self._call(consumer.commit, back)
 
     async def lags(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Of each partition, what was fetched last and the last stable offset."""

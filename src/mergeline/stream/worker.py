@@ -61,6 +61,7 @@ class Worker:
         self._hooks()
 
         async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
+            await offsets.keep(self.assignment.partitions)
             found = await offsets.lags(self.assignment.partitions)
             # What was read is not done before it is published, however far the fetches are ahead of it.
             return found | {
