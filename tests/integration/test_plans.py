@@ -12,6 +12,7 @@ from tests.integration.desk import Desk, kinds
 from tests.services import databases
 
 from mergeline.store.queries import SQL
+from mergeline.store.statements import SENT
 
 KEYS = 500
 ORG = 7
@@ -213,7 +214,7 @@ async def test_a_batch_plans_nothing_anew(new_store):
     async with desk.store.pool.acquire() as connection:
         plans = await connection.fetch("select statement, generic_plans, custom_plans from pg_prepared_statements")
     by_statement = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in plans}
-    assert by_statement[SQL["discover"]] == by_statement[SQL["customers_read"]] == (8, 0)
+    assert by_statement[SENT["discover"]] == by_statement[SENT["customers_read"]] == (8, 0)
 
 
 async def by_key(connection, name) -> list[str]:
@@ -221,7 +222,7 @@ async def by_key(connection, name) -> list[str]:
     nothing = ", ".join("null" for _ in IN_A_BATCH[name])
     async with connection.transaction():
         await connection.fetch(SQL["bounds"], "1s", "9s", "9s")
-        await connection.execute(f"prepare kept as {SQL[name]}")
+        await connection.execute(f"prepare kept as {SENT[name]}")
         plan = json.loads(await connection.fetchval(f"explain (format json) execute kept ({nothing})"))
         await connection.execute("deallocate kept")
     return [

@@ -2,20 +2,28 @@
 
 In: a connection of asyncpg, and optionally whom to tell of each statement before it is sent (the seam at which tests
 hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it.
+
+A column travels as the text of an array, and PostgreSQL reads it there: of a list, asyncpg asks whether each element
+is a list again, through an abstract base class, which took a tenth of a batch.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
+import orjson
 
 from mergeline.store.queries import SQL
 
 # As text: only the stubs of asyncpg know the parameter.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 OnStatement = Callable[[str], Awaitable[None]]
+SENT: Final = {name: re.sub(r"(\$\d+)(::\w+\[\])", r"\1::text\2", text) for name, text in SQL.items()}
+"""The statements with their columns as text."""
+_NO_SIMPLE_ESCAPE: Final = re.compile(r'\\[^"\\]')
 GIVEN_UP: Final = (TimeoutError, asyncio.CancelledError)
 """Nothing answers, or nobody waits for it any more. A rollback would be waited for as long again, and make another
 error of a cancellation; the connection is closed instead, and a server that lost us rolls back by itself."""
@@ -30,12 +38,12 @@ class Statements:
     async def fetch(self, name: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of a query."""
         await self._announce(name)
-        return await self._connection.fetch(SQL[name], *arguments)
+        return await self._connection.fetch(SENT[name], *map(_sent, arguments))
 
     async def execute(self, name: str, *arguments: object) -> int:
         """Run a statement; how many rows it wrote."""
         await self._announce(name)
-        tag = await self._connection.execute(SQL[name], *arguments)
+        tag = await self._connection.execute(SENT[name], *map(_sent, arguments))
         *_, rows = tag.split()
         return int(rows) if rows.isdecimal() else 0
 
@@ -63,6 +71,22 @@ class Statements:
     async def _announce(self, name: str) -> None:
         if self._on_statement is not None:
             await self._on_statement(name)
+
+
+def array_text(column: Sequence[Any]) -> str:
+    """A column as PostgreSQL writes arrays: quotes and backslashes are escaped as in JSON, other characters are not."""
+    text = orjson.dumps(column).decode()
+    if "\\" in text and _NO_SIMPLE_ESCAPE.search(text):
+        return "{" + ",".join("null" if one is None else _quoted(str(one)) for one in column) + "}"
+    return "{" + text[1:-1] + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+def _sent(argument: object) -> object:
+    return array_text(argument) if type(argument) is list else argument
 
 
 def columns_of(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
