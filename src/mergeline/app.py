@@ -39,6 +39,7 @@ batch at what is in use anyway; reference counts free almost all of it."""
 EXIT_SETUP: Final = 2
 EXIT_FAILED: Final = 70
 START_RETRY_S: Final = 0.5
+TASKS_END_WITHIN_S: Final = 1.0
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,15 @@ class _BoundedStop(faust.Worker):
 
     def _crash(self, reason: BaseException) -> None:
         end_process(reason)
+
+    def _gather_all(self) -> None:
+        """The tasks that are left when all is stopped have no more to do: Faust would give them two seconds."""
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+
+    async def _sentinel_task(self) -> None:
+        if ending := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(ending, timeout=TASKS_END_WITHIN_S)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         # A thread, since the loop may be what does not turn.

@@ -15,6 +15,7 @@ from typing import Any, Final
 import faust
 from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
+from faust.tables import TableManager
 
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
@@ -36,6 +37,17 @@ has two, and may find them out one behind the other."""
 NO_POLL_LIMIT_S: Final = 600_000.0
 """Faust's own 1000 s throw an idle or a blocked worker out for good (faust-streaming #138); the watchdog judges."""
 STREAM_BUFFER: Final = 32
+
+
+class NoTables(TableManager):
+    """There are none to wait for: Faust's own sleeps for a second first, in every start."""
+
+    mundane_level = "debug"
+
+    async def on_start(self) -> None:
+        """What Faust does behind that second."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class Worker:
@@ -150,6 +162,7 @@ def _faust_app(settings: Settings, folder: Path) -> faust.App:
         broker=[f"kafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
         datadir=str(folder),
         store="memory://",
+        TableManager=NoTables,
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
