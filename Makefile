@@ -15,7 +15,7 @@ $(VENV): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' \
 	  || { echo "mergeline needs Python 3.11 to 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $(LOCK)
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-compile --require-hashes -r $(LOCK)
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

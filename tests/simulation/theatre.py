@@ -50,11 +50,11 @@ class Theatre:
     async def open(self, url):
         self._orgs, self._offsets = itertools.count(1), itertools.count()
         self._observer = await asyncpg.connect(url)
-        self._preparing = Store(await open_pool(url), OPTIONS)
+        self._preparing = Store(await open_pool(url, statement_ms_max=PATIENT["statement_ms_max"]), OPTIONS)
         self.rivals, self._stores = [], []
         for _ in range(RIVALS):
             rival = Rival()
-            store = Store(await open_pool(url, connections_max=1), OPTIONS, rival.gate)
+            store = Store(await open_pool(url, 1, PATIENT["statement_ms_max"]), OPTIONS, rival.gate)
             async with store.pool.acquire() as connection:
                 rival.pid = connection.get_server_pid()
             self.rivals.append(rival)
