@@ -7,8 +7,8 @@ Each message is known by its place (or, on the internal topic, by the place it c
 names that place and holds its bytes, key and headers, or as one outcome under its request id.
 
 A partition stands still while something in it waits and its committed offset does not move. The monitor looks every
-`LOOK_S`; a stall is counted from the look that first saw the offset where it is to the last that did, so it is never
-longer than the truth, and shorter by two looks at most; `late_s` is how late the monitor itself was at worst.
+`LOOK_S`; a stall is counted from when the first look saw the offset where it is until the last that did so was asked,
+so it is never longer than the truth, however late the monitor itself was (`late_s` at worst), and shorter by two looks.
 """
 
 import asyncio
@@ -263,10 +263,12 @@ class Monitor:
                 figures.late_s, due = max(figures.late_s, now - due - LOOK_S), now
                 # Ends first: what is behind such an end had come before the committed offset was looked up.
                 ends = await world._uncommitted.end_offsets(partitions)
+                asked = time.monotonic()
                 committed = await admin.list_consumer_group_offsets(world.group)
-                self._look(time.monotonic(), {tp: known.offset for tp, known in committed.items()}, ends)
+                self._look(asked, time.monotonic(), {tp: known.offset for tp, known in committed.items()}, ends)
 
-    def _look(self, now, committed, ends):
+    def _look(self, asked, now, committed, ends):
+        """An offset stood where it is from `now` on, when it was seen, until a later look `asked` at least."""
         for partition, end in ends.items():
             done = max(committed.get(partition, 0), 0)
             at, since = self._since.get(partition, (None, now))
@@ -274,9 +276,9 @@ class Monitor:
                 self._since.pop(partition, None)
             elif at != done:
                 self._since[partition] = (done, now)
-            elif now - since > self.figures.stall_s:
+            elif asked - since > self.figures.stall_s:
                 name = partition.topic.removeprefix(self.world.prefix)
-                self.figures.stall_s, self.figures.stalled = now - since, f"{name}, partition {partition.partition}"
+                self.figures.stall_s, self.figures.stalled = asked - since, f"{name}, partition {partition.partition}"
 
 
 async def run(world: HostileWorld, messages, seed, minutes=math.inf, say=lambda _: None):
