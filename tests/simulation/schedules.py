@@ -44,9 +44,15 @@ def table(statement):
 class Rival:
     """One transaction after the other on one connection; held before each statement while `held` is set."""
 
-    def __init__(self):
+    def __init__(self, pool):
         self.pid, self.held, self.pending, self.waits = None, False, None, False
+        self._pool = pool
         self.news, self._pass, self._task = asyncio.Event(), None, None
+
+    async def connect(self):
+        """Be told which connection it has: asyncpg takes another one after 50,000 statements."""
+        async with self._pool.acquire() as connection:
+            self.pid = connection.get_server_pid()
 
     async def gate(self, name):
         """What the store calls before each statement."""
@@ -89,6 +95,8 @@ class Stage:
 
     async def begin(self, works):
         self.steps.clear()
+        for rival in self.rivals:
+            await rival.connect()
         for rival, work in zip(self.rivals, works, strict=False):
             rival.start(work)
         self.playing = self.rivals[: len(works)]

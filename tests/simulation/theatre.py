@@ -53,12 +53,9 @@ class Theatre:
         self._preparing = Store(await open_pool(url, statement_ms_max=PATIENT["statement_ms_max"]), OPTIONS)
         self.rivals, self._stores = [], []
         for _ in range(RIVALS):
-            rival = Rival()
-            store = Store(await open_pool(url, 1, PATIENT["statement_ms_max"]), OPTIONS, rival.gate)
-            async with store.pool.acquire() as connection:
-                rival.pid = connection.get_server_pid()
-            self.rivals.append(rival)
-            self._stores.append(store)
+            pool = await open_pool(url, 1, PATIENT["statement_ms_max"])
+            self.rivals.append(Rival(pool))
+            self._stores.append(Store(pool, OPTIONS, self.rivals[-1].gate))
         self.stage = Stage(self.rivals, self._observer)
         self._deadlocks = await self.deadlocks()
 
