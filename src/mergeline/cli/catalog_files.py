@@ -2,7 +2,7 @@
 
 In: files. Out: a `Catalog` a file; or what is wrong, each with file, place and reason. Never: YAML's surprises. Words
 like `NO` and `on`, dates, and numbers with leading zeros are texts here, as they are in what people mean; a key that
-stands twice is an error; an alias is none of ours.
+stands twice is an error; aliases and tags are none of ours.
 """
 
 import re
@@ -81,6 +81,11 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases are not taken here", mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        # PyYAML trusts a tag: a text that is said to be a time or a truth value, and is none, breaks its constructors.
+        if getattr(event, "tag", None) is not None:
+            problem = "tags are not taken here; a text can be put in quotes"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
 
