@@ -3,8 +3,8 @@
 In: a database, how many entries. Out: tables that `mergeline verify` finds in order, made by SQL in minutes. Never:
 chance (the same number gives the same rows), or a look at what was there.
 
-    python -m tests.attacks.big_store --folder /tmp/big --entries 10000000    loads a durable PostgreSQL of its own
-    python -m tests.attacks.big_store --folder /tmp/big                       starts it again, until Ctrl-C
+    python -m tests.attacks.big_store --folder FOLDER --entries 10000000    loads a durable PostgreSQL of its own
+    python -m tests.attacks.big_store --folder FOLDER                       starts it again, until Ctrl-C
 
 For 10,000,000 entries there are 3,000,000 customers (every hundredth was merged into the one before it), 600,000
 cards, and 1,000,000 answered registrations in the ledger, spread over 14 days. The ledger's places are of partitions

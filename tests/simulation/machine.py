@@ -28,7 +28,11 @@ class Machine(RuleBasedStateMachine):
 
     system = None
     size = 1
-    seen: ClassVar = Counter()  # kinds of answers and events, codes of errors and warnings, over all runs
+    seen: ClassVar  # kinds of answers and events, codes of errors and warnings, over all runs of one class
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        cls.seen = Counter()
 
     def __init__(self):
         super().__init__()

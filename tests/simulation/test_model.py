@@ -22,5 +22,5 @@ def test_store_and_model_say_and_hold_the_same(system, machine, size):
     run_state_machine_as_test(driven, settings=simulated(size))
     assert system.offences() == []
     if machine is Crowd:
-        print(f"\n{kinds.table(machine.seen)}")
-        assert kinds.ALL - set(machine.seen) == set(), "the workload is too tame to reach these"
+        print(f"\n{kinds.table(driven.seen)}")
+        assert kinds.ALL - set(driven.seen) == set(), "the workload is too tame to reach these"
