@@ -29,7 +29,7 @@ from mergeline.domain.prepare import prepare
 from mergeline.domain.routing import routing_key
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
-from mergeline.store.write import write_answers, write_changes
+from mergeline.store.write import write
 
 ORG = 100737
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -46,22 +46,16 @@ class Database:
     """Every customer is there, nothing else is."""
 
     async def fetch(self, name: str, *columns: Any) -> list[dict[str, Any]]:
-        if name == "customers_read":
-            return [
-                {
-                    "org_id": org_id,
-                    "customer_id": customer_id,
-                    "survivor_id": None,
-                    "version": 3,
-                    "registered_at": NOW,
-                    "merged_at": None,
-                }
-                for org_id, customer_id in zip(*columns, strict=True)
-            ]
+        if name == "write":
+            customers, entries, requests = len(columns[0]), len(columns[7]), len(columns[13])
+            return [{"customers_update": customers, "entries_insert": entries, "requests_insert": requests}]
         return [{"now": NOW}] if name == "lock" else []
 
-    async def execute(self, _: str, *columns: Sequence[Any]) -> int:
-        return len(columns[0])
+    async def fetch_lists(self, name: str, *columns: Any) -> list[list[Any]]:
+        assert name == "read"
+        keys = zip(columns[0], columns[1], strict=True)
+        customers = [[org_id, customer_id, None, 3, NOW.isoformat(), None] for org_id, customer_id in keys]
+        return [customers, [], [], [], [], []]
 
     async def copy(self, _: str, __: Sequence[str], rows: Iterable[Any]) -> None:
         list(rows)
@@ -125,13 +119,13 @@ def run(watch: Watch, messages: list[Message]) -> None:
     touched = watch.step("footprint", lambda: footprint(prepared))
     watch.step("discover", lambda: wait(discover(database, touched)))
     watch.step("lock", lambda: wait(lock(database, touched.names(), map(catalog_lock, touched.orgs), 100_000)))
-    state, _ = watch.step("read named", lambda: wait(read_named(database, touched)))
-    known = watch.step("read ledger", lambda: wait(read_ledger(database, prepared)))
+    found = watch.step("read named", lambda: wait(read_named(database, prepared, touched, "mergeline")))
+    state = found.state
+    known = watch.step("read ledger", lambda: wait(read_ledger(database, prepared, found.requests)))
     watch.step("read holdings", lambda: wait(read_holdings(database, prepared, touched, state, limits, 100_000)))
     answers = watch.step("decide", lambda: decide_batch(state, known.ledger, prepared, NOW, limits, "mergeline."))
     changes = watch.step("changes", state.changes)
-    watch.step("write changes", lambda: wait(write_changes(database, changes)))
-    watch.step("write answers", lambda: wait(write_answers(database, answers, known.ids)))
+    watch.step("write", lambda: wait(write(database, changes, answers, known.ids, "mergeline", {})))
 
 
 def main() -> None:

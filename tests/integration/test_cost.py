@@ -3,7 +3,7 @@
 from tests.integration.desk import AT, Desk, Gate, issue, line
 from tests.integration.test_merges import meets
 
-LOCKING = ["begin", "bounds", "discover", "lock"]
+LOCKING = ["begin", "discover", "lock", "read"]
 
 
 async def statements(store, gate, messages, **arguments):
@@ -31,7 +31,7 @@ async def test_one_message_and_five_hundred_take_the_same_statements(new_store):
     one = await statements(store, gate, list(everything(1, 3)), published={AT: 1})
     many = await statements(store, gate, list(everything(4, 372)), published={AT: 2})
     assert many == one
-    assert len(one) <= 34
+    assert len(one) <= 12
 
 
 async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
@@ -41,16 +41,8 @@ async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
     plain = await statements(desk.store, gate, [desk.log.update(1, add=line("x"))], published={AT: 1})
     assert plain == [
         *LOCKING,
-        "customers_read",
-        "entries_read",
-        "catalog_versions",
-        "requests_read",
-        "customers_update",
-        "entries_insert",
-        "requests_insert",
+        "write",
         "copy_ledger",
-        "runs_read",
-        "progress_write",
         "commit",
     ]
 
@@ -58,4 +50,4 @@ async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
 async def test_progress_alone_takes_no_lock(new_store):
     gate = Gate()
     store = await new_store(gate)
-    assert await statements(store, gate, [], published={AT: 7}) == ["begin", "bounds", "progress_write", "commit"]
+    assert await statements(store, gate, [], published={AT: 7}) == ["begin", "write", "commit"]

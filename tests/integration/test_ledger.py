@@ -42,8 +42,7 @@ async def test_the_same_message_read_again_is_answered_with_the_stored_bytes(des
 
 async def test_what_is_committed_is_on_disk_before_anybody_hears_of_it(store):
     """Or as far as the server's administrator wants: a batch asks for no less. Its events go out behind the commit."""
-    async with store.statements() as db, db.transaction():
-        await store.bound(db)
+    async with store.statements() as db, db.transaction(store.bounds):
         waits = "select setting = reset_val from pg_settings where name = 'synchronous_commit'"
         assert await db._connection.fetchval(waits)
 

@@ -120,7 +120,7 @@ async def other(shared_database_url):
     await connection.close()
 
 
-@pytest.mark.parametrize("station", ["discover", "lock", "requests_read", "ledger_read", "requests_update", "commit"])
+@pytest.mark.parametrize("station", ["discover", "lock", "read", "ledger_read", "write_rest", "commit"])
 async def test_a_repeat_that_comes_while_its_day_goes_leaves_nothing_half(new_store, desk, sql, other, station):
     """It is answered as a repeat or decided anew; either way the ledger and the request ids fit together."""
     await desk.register(1)

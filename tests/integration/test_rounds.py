@@ -119,12 +119,12 @@ async def test_the_catalog_of_a_batch_in_flight_cannot_change(new_store, desk, s
 @pytest.mark.parametrize(
     ("station", "meanwhile", "message"),
     [
-        ("customers_update", "update customer set version = 9 where customer_id = 1", {"add": line("x")}),
-        ("entries_delete", "update identifier set customer_id = 2 where value = 'own'", {"remove": line("own")}),
-        ("entries_move", "update identifier set customer_id = 3 where value = 'own'", {"add": line("of-2")}),
-        ("entries_move", "delete from identifier where value = 'own'", {"add": line("of-2")}),
-        ("cards_update", "update card set customer_id = 2, status = 'ACTIVE'", {"add": issue("c-1")}),
-        ("cards_update", "update card set label = 'Back'", {"add": issue("c-1")}),
+        ("write", "update customer set version = 9 where customer_id = 1", {"add": line("x")}),
+        ("write_rest", "update identifier set customer_id = 2 where value = 'own'", {"remove": line("own")}),
+        ("write_rest", "update identifier set customer_id = 3 where value = 'own'", {"add": line("of-2")}),
+        ("write_rest", "delete from identifier where value = 'own'", {"add": line("of-2")}),
+        ("write_rest", "update card set customer_id = 2, status = 'ACTIVE'", {"add": issue("c-1")}),
+        ("write_rest", "update card set label = 'Back'", {"add": issue("c-1")}),
     ],
 )
 async def test_nothing_is_written_over_another_row_than_was_read(new_store, desk, sql, station, meanwhile, message):
@@ -146,6 +146,6 @@ async def test_an_entry_that_appears_meanwhile_is_not_taken_over(new_store, desk
     async def add_it():
         await sql.execute("insert into identifier values (7, 'line', 'x', 'INSTORE', '', 2)")
 
-    store = await new_store(Meanwhile("entries_insert", add_it))
+    store = await new_store(Meanwhile("write", add_it))
     with pytest.raises(asyncpg.UniqueViolationError):
         await store.apply([desk.log.update(1, add=line("x"))])

@@ -15,10 +15,16 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-QUIET = {"begin", "bounds", "lock_wait", "copy_ledger"}  # touch nothing that another transaction could see or hold
+QUIET = {"begin", "lock_wait", "copy_ledger"}  # touch nothing that another transaction could see or hold
 ENDS = {"commit", "rollback"}
-WRITES = ("_insert", "_update", "_delete", "_move", "_write", "s_lock")  # rows; `lock` is of the advisory kind
-PARTITION_ROWS = {"progress_write", "runs_write", "partitions_lock"}
+ROWS = {  # of which tables a statement writes rows or locks them; `lock` is of the advisory kind
+    "write": {"customer", "identifier", "request", "partition_owner"},
+    "write_rest": {"customer", "identifier", "card", "merge", "request"},
+    "runs_write": {"partition_owner"},
+    "partitions_insert": {"partition_owner"},
+    "partitions_lock": {"partition_owner"},
+    "catalogs_insert": {"catalog"},
+}
 GRANT_WAIT_S = 0.002
 STALLED_AFTER_S = 20.0
 
@@ -31,11 +37,7 @@ def influence(one, other):
         return not (one in ENDS and other in ENDS)
     if one == other == "lock":
         return True
-    return one.endswith(WRITES) and other.endswith(WRITES) and table(one) == table(other)
-
-
-def table(statement):
-    return "partition_owner" if statement in PARTITION_ROWS else statement.rpartition("_")[0]
+    return bool(ROWS.get(one, set()) & ROWS.get(other, set()))
 
 
 # ---------------------------------------------------------------- rivals

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.world import NOW
 
 from mergeline.domain.batch import Answer
-from mergeline.domain.dead_letters import partitions, runs
+from mergeline.domain.dead_letters import runs
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.domain.messages import Coordinate, Message
 
@@ -48,13 +48,11 @@ def test_a_run_is_what_stands_at_the_end(text, before, after):
 
 def test_a_partition_without_an_answer_that_counts_is_not_touched():
     assert runs(answers("--"), {(TOPIC, 0): 3}) == {}
-    assert partitions(answers("--")) == set()
 
 
 def test_each_partition_has_its_own_run():
     mixed = [one for pair in zip(answers("xxx", 0), answers("xdx", 1), strict=True) for one in pair]
     assert runs(mixed, {(TOPIC, 1): 9}) == {(TOPIC, 0): 3, (TOPIC, 1): 1}
-    assert partitions(mixed) == {(TOPIC, 0), (TOPIC, 1)}
 
 
 def test_a_run_over_two_batches_is_that_of_one():

@@ -10,24 +10,20 @@ into its dead-letter topic. Counted by the partition that a message comes from, 
 from collections.abc import Iterable, Mapping
 
 from mergeline.domain.batch import Answer
+from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Place
-
-
-def partitions(answers: Iterable[Answer]) -> set[Place]:
-    """Where the messages come from whose answers count."""
-    return {_origin(answer) for answer in answers if answer.row is not None}
 
 
 def runs(answers: Iterable[Answer], before: Mapping[Place, int]) -> dict[Place, int]:
     """Dead letters in a row at the end of each partition that the answers count for; any other answer ends a run."""
-    after: dict[Place, int] = {}
+    after: dict[tuple[str, int], int] = {}
     for answer in answers:
         if answer.row is None:
             continue
-        place = _origin(answer)
-        after[place] = after.get(place, before.get(place, 0)) + 1 if answer.is_dead_letter else 0
-    return after
-
-
-def _origin(answer: Answer) -> Place:
-    return Place(answer.message.origin.topic, answer.message.origin.partition)
+        place = answer.message.origin[:2]
+        if answer.row.kind is not RowKind.DEAD_LETTER:
+            after[place] = 0
+        else:
+            so_far = after[place] if place in after else before.get(Place(*place), 0)
+            after[place] = so_far + 1
+    return {Place(*place): run for place, run in after.items()}

@@ -29,11 +29,11 @@ from mergeline.store.failures import Unsettled
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.options import Options
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S
-from mergeline.store.progress import CheckRuns, count_runs, write_progress
-from mergeline.store.read import discover, read_holdings, read_ledger, read_named, read_versions
+from mergeline.store.progress import CheckRuns, count_runs
+from mergeline.store.read import discover, read_holdings, read_ledger, read_named
 from mergeline.store.replays import at_or_below, read_replays
-from mergeline.store.statements import GIVEN_UP, OnStatement, Statements
-from mergeline.store.write import write_answers, write_changes
+from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
+from mergeline.store.write import write, write_progress
 
 LOCK_ROUNDS_MAX: Final = 5
 NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -52,6 +52,8 @@ class Store:
 
     def __init__(self, pool: asyncpg.Pool, options: Options, on_statement: OnStatement | None = None) -> None:
         self.pool, self.options = pool, options
+        self.bounds = bounds(options.lock_wait_ms_max, options.statement_ms_max, options.idle_ms_max)
+        """What each transaction is begun with."""
         self._on_statement = on_statement
         self._catalogs = CatalogCache(options.catalogs_cached_max)
 
@@ -100,8 +102,7 @@ class Store:
         again = at_or_below(messages, horizons)
         if not again:
             return {}
-        async with db.transaction():
-            await self.bound(db)
+        async with db.transaction(self.bounds):
             await db.fetch("barrier")
             return await read_replays(db, again, self.options.topic_prefix)
 
@@ -123,12 +124,11 @@ class Store:
             touched = footprint(prepared)
             touched.customers |= found
             try:
-                async with db.transaction():
-                    await self.bound(db)
-                    answers = await self._decide(db, prepared, touched, catalogs) if prepared else []
-                    await count_runs(db, self.options.group_id, answers, published, check_runs)
-                    await write_progress(db, self.options.group_id, published)
-                    return answers
+                async with db.transaction(self.bounds):
+                    if not prepared:
+                        await write_progress(db, self.options.group_id, published)
+                        return []
+                    return await self._decide(db, prepared, touched, catalogs, published, check_runs)
             except _Uncovered as uncovered:
                 found |= uncovered.customers
                 self._catalogs.forget(uncovered.org_ids)
@@ -140,28 +140,24 @@ class Store:
         prepared: Sequence[Prepared | Refused],
         touched: Footprint,
         catalogs: Mapping[int, Versioned],
+        published: Mapping[Place, int],
+        check_runs: CheckRuns | None,
     ) -> list[Answer]:
         options = self.options
         touched.customers |= await discover(db, touched)
         now = await lock(db, touched.names(), map(catalog_lock, touched.orgs), options.lock_keys_max)
-        state, uncovered = await read_named(db, touched)
-        changed = outdated(catalogs, await read_versions(db, touched.orgs))
-        if uncovered or changed:
-            raise _Uncovered(uncovered, changed)
-        known = await read_ledger(db, prepared)
+        found = await read_named(db, prepared, touched, options.group_id)
+        changed = outdated(catalogs, found.versions)
+        if found.uncovered or changed:
+            raise _Uncovered(found.uncovered, changed)
+        state, known = found.state, await read_ledger(db, prepared, found.requests)
         await read_holdings(db, prepared, touched, state, options.limits, options.held_rows_max)
         answers = decide_batch(state, known.ledger, prepared, now, options.limits, options.topic_prefix)
-        await write_changes(db, state.changes())
-        await write_answers(db, answers, known.ids)
+        await count_runs(db, options.group_id, answers, found.runs, published, check_runs)
+        await write(db, state.changes(), answers, known.ids, options.group_id, published)
         if any(answer.row is None for answer in answers):
             await db.fetch("barrier")
         return answers
-
-    async def bound(self, db: Statements) -> None:
-        """Bound the transaction that was just begun."""
-        options = self.options
-        times = (options.lock_wait_ms_max, options.statement_ms_max, options.idle_ms_max)
-        await db.fetch("bounds", *(f"{milliseconds}ms" for milliseconds in times))
 
 
 def _decoded(message: Message, forced: Mapping[Coordinate, str]) -> Request | Refused:

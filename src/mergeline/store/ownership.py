@@ -54,8 +54,7 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
     """
     places = columns_of(sorted({(topic, partition) for topic, partition in partitions}), 2)
     group_id = store.options.group_id
-    async with store.statements() as db, db.transaction():
-        await store.bound(db)
+    async with store.statements() as db, db.transaction(store.bounds):
         await db.execute("partitions_insert", group_id, *places)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {

@@ -21,7 +21,8 @@ from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.days import DAYS_LOCK
 from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection, columns_of
+from mergeline.store.statements import Connection, Statements, bounds
+from mergeline.store.write import write_progress
 
 REQUESTS_PAGE: Final = 2_000
 """Rows of the ledger whose request ids go in one transaction; it takes milliseconds."""
@@ -107,8 +108,7 @@ async def drop_day(connection: Connection, day: date, group_id: str, published: 
     """
     positions = await check_published(connection, day, group_id, published)
     # Kafka forgets a group's offsets in time. What was published must not be read again then, without its answers.
-    rows = sorted((*place, offset) for place, offset in positions.items())
-    await connection.execute(SQL["progress_write"], group_id, *columns_of(rows, 3))
+    await write_progress(Statements(connection), group_id, positions)
     dropped = await _drop_requests(connection, day)
     while await _rows(connection, "ledger_default_drop", day, REQUESTS_PAGE):
         pass
@@ -130,7 +130,7 @@ async def _drop_requests(connection: Connection, day: date) -> int:
     while True:
         async with connection.transaction(isolation="read_committed"):
             # The bounds of a batch: among them, that rows are looked up one by one, with a plan for tables as they are.
-            await connection.fetch(SQL["bounds"], *(f"{STATEMENT_MS_MAX}ms",) * 3)
+            await connection.execute(bounds(STATEMENT_MS_MAX, STATEMENT_MS_MAX, STATEMENT_MS_MAX))
             page = await connection.fetchrow(SQL["requests_drop"], day, *last, REQUESTS_PAGE)
         if page is None:
             return dropped

@@ -10,19 +10,21 @@ select set_config($1, $2, false);
 -- ---------------------------------------------------------------- the transaction of a batch
 
 -- name: bounds
--- For this transaction only, and so right behind a pooler too. Nothing waits for ever, and a worker that is paused
--- cannot keep its locks. Every read of a batch names its rows by key: they are looked up one by one, whatever the
--- statistics say, which are of yesterday, or of an empty table. No scan and no join that takes a table whole may look
--- cheaper, and the one plan that is left is kept.
-select
-    set_config('lock_timeout', $1, true),
-    set_config('statement_timeout', $2, true),
-    set_config('idle_in_transaction_session_timeout', $3, true),
-    set_config('plan_cache_mode', 'force_generic_plan', true),
-    set_config('enable_seqscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true),
-    set_config('jit', 'off', true);
+-- For the transaction that this goes out with, and so right behind a pooler too. Nothing waits for ever, and a worker
+-- that is paused cannot keep its locks. Every read of a batch names its rows by key: they are looked up one by one,
+-- whatever the statistics say, which are of yesterday, or of an empty table. No scan and no join that takes a table whole
+-- may look cheaper, and the one plan that is left is kept. In the statements below each look-up is a subquery that the
+-- planner leaves whole (`offset 0`): mixed into the join, a table that was empty then would be joined from its side, row
+-- by row, and a partial index that has every merged customer would look cheap. Where another index begins as the key
+-- does, the rest of the key is asked for in order, which only the key has.
+set local lock_timeout = {lock_wait_ms_max};
+set local statement_timeout = {statement_ms_max};
+set local idle_in_transaction_session_timeout = {idle_ms_max};
+set local plan_cache_mode = force_generic_plan;
+set local enable_seqscan = off;
+set local enable_hashjoin = off;
+set local enable_mergejoin = off;
+set local jit = off;
 
 -- name: barrier
 -- Something to write for a transaction that answers from the ledger, so that its commit waits for a synchronous standby.
@@ -30,8 +32,7 @@ select
 select pg_logical_emit_message(true, 'mergeline', '');
 
 -- name: discover
--- Read without locks: the roots of customers, the owners of identifiers and cards. `offset 0`, here and below, keeps each
--- look-up whole: mixed into the join, its conditions would let a partial index look cheap that has every merged customer.
+-- Read without locks: the roots of customers, the owners of identifiers and cards.
 select named.org_id, found.survivor_id as customer_id
 from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
 cross join lateral (
@@ -48,7 +49,7 @@ cross join lateral (
     select identifier.customer_id
     from identifier
     where identifier.org_id = named.org_id and identifier.type = named.type and identifier.value = named.value
-    offset 0
+    order by identifier.source, identifier.account
 ) as found
 union
 select named.org_id, found.customer_id
@@ -71,235 +72,346 @@ from (
 
 -- ---------------------------------------------------------------- reading under the locks
 
--- name: requests_read
-select found.*
-from unnest($1::bigint[], $2::text[]) as named (org_id, request_id)
-cross join lateral (
-    select org_id, request_id, decided_day, decided_topic, decided_partition, decided_offset
-    from request
-    where request.org_id = named.org_id and request.request_id = named.request_id
-    offset 0
-) as found;
+-- Many rows of several kinds come as one row of JSON: a round trip for all of them, and read at once.
+
+-- name: read
+-- Everything that a batch names: customers, the entries of identifiers, cards, newest catalogs, request ids, and the dead
+-- letters in a row of the partitions that its messages come from.
+select
+    (
+        select json_agg(json_build_array(
+            found.org_id, found.customer_id, survivor_id, version, registered_at, merged_at))
+        from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+        cross join lateral (
+            select customer.org_id, customer.customer_id, survivor_id, version, registered_at, merged_at
+            from customer
+            where customer.org_id = named.org_id and customer.customer_id = named.customer_id
+            offset 0
+        ) as found
+    ) as customers,
+    (
+        select json_agg(json_build_array(found.org_id, found.type, found.value, source, account, customer_id))
+        from unnest($3::bigint[], $4::text[], $5::text[]) as named (org_id, type, value)
+        cross join lateral (
+            select identifier.org_id, identifier.type, identifier.value, source, account, customer_id
+            from identifier
+            where identifier.org_id = named.org_id and identifier.type = named.type and identifier.value = named.value
+            order by identifier.source, identifier.account
+        ) as found
+    ) as entries,
+    (
+        select json_agg(json_build_array(
+            found.org_id, found.number, series_id, external_id, customer_id, label, status, issued_at, expires_at))
+        from unnest($6::bigint[], $7::text[]) as named (org_id, number)
+        cross join lateral (
+            select card.org_id, card.number, series_id, external_id, customer_id, label, status, issued_at, expires_at
+            from card
+            where card.org_id = named.org_id and card.number = named.number
+            offset 0
+        ) as found
+    ) as cards,
+    (
+        select json_agg(json_build_array(named.org_id, newest.version))
+        from unnest($8::bigint[]) as named (org_id)
+        cross join lateral (
+            select version from catalog where catalog.org_id = named.org_id order by version desc limit 1
+        ) as newest
+    ) as catalogs,
+    (
+        select json_agg(json_build_array(
+            found.org_id, found.request_id, decided_day, decided_topic, decided_partition, decided_offset))
+        from unnest($9::bigint[], $10::text[]) as named (org_id, request_id)
+        cross join lateral (
+            select
+                request.org_id, request.request_id, decided_day, decided_topic, decided_partition, decided_offset
+            from request
+            where request.org_id = named.org_id and request.request_id = named.request_id
+            offset 0
+        ) as found
+    ) as requests,
+    (
+        select json_agg(json_build_array(named.topic, named.partition, found.dead_letters_in_a_row))
+        from unnest($12::text[], $13::integer[]) as named (topic, partition)
+        cross join lateral (
+            select dead_letters_in_a_row
+            from partition_owner
+            where group_id = $11 and partition_owner.topic = named.topic and partition_owner.partition = named.partition
+            offset 0
+        ) as found
+    ) as runs;
 
 -- name: ledger_read
 -- Of requests that the ledger knows: the decided row, by its place, and the other rows of the messages at hand.
-select ledger.*
+select found.*
 from unnest($1::bigint[], $2::text[], $3::date[], $4::text[], $5::integer[], $6::bigint[])
     as decided (org_id, request_id, day, at_topic, at_partition, at_offset)
-join ledger using (org_id, request_id, day, at_topic, at_partition, at_offset)
-where ledger.kind = 'decided'
+cross join lateral (
+    select ledger.*
+    from ledger
+    where ledger.day = decided.day
+        and ledger.at_topic = decided.at_topic
+        and ledger.at_partition = decided.at_partition
+        and ledger.at_offset = decided.at_offset
+        and ledger.org_id = decided.org_id
+        and ledger.request_id = decided.request_id
+        and ledger.kind = 'decided'
+    offset 0
+) as found
 union all
-select ledger.*
+select found.*
 from unnest($7::bigint[], $8::text[], $9::text[], $10::integer[], $11::bigint[])
-    as origin (org_id, request_id, origin_topic, origin_partition, origin_offset)
-join ledger using (org_id, request_id, origin_topic, origin_partition, origin_offset)
-where ledger.kind <> 'decided';
+    as origin (org_id, request_id, topic, partition, "offset")
+cross join lateral (
+    select ledger.*
+    from ledger
+    where ledger.org_id = origin.org_id
+        and ledger.request_id = origin.request_id
+        and ledger.origin_topic = origin.topic
+        and ledger.origin_partition = origin.partition
+        and ledger.origin_offset = origin."offset"
+        and ledger.kind <> 'decided'
+    offset 0
+) as found;
 
 -- name: replays
 -- What was answered before, by the place it was read at.
-select ledger.*
-from unnest($1::text[], $2::integer[], $3::bigint[]) as place (at_topic, at_partition, at_offset)
-join ledger using (at_topic, at_partition, at_offset);
-
--- name: customers_read
 select found.*
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+from unnest($1::text[], $2::integer[], $3::bigint[]) as place (topic, partition, "offset")
 cross join lateral (
-    select customer.org_id, customer.customer_id, survivor_id, version, registered_at, merged_at
-    from customer
-    where customer.org_id = named.org_id and customer.customer_id = named.customer_id
+    select ledger.*
+    from ledger
+    where ledger.at_topic = place.topic
+        and ledger.at_partition = place.partition
+        and ledger.at_offset = place."offset"
     offset 0
 ) as found;
 
--- name: entries_read
-select found.*
-from unnest($1::bigint[], $2::text[], $3::text[]) as named (org_id, type, value)
-cross join lateral (
-    select identifier.org_id, identifier.type, identifier.value, source, account, customer_id
-    from identifier
-    where identifier.org_id = named.org_id and identifier.type = named.type and identifier.value = named.value
-    offset 0
-) as found;
-
--- name: cards_read
-select found.*
-from unnest($1::bigint[], $2::text[]) as named (org_id, number)
-cross join lateral (
-    select card.org_id, card.number, series_id, external_id, customer_id, label, status, issued_at, expires_at
-    from card
-    where card.org_id = named.org_id and card.number = named.number
-    offset 0
-) as found;
-
--- name: catalog_versions
-select named.org_id, newest.version
-from unnest($1::bigint[]) as named (org_id)
-cross join lateral (
-    select version from catalog where catalog.org_id = named.org_id order by version desc limit 1
-) as newest;
-
--- name: entry_counts
--- Entries of each customer, counted no further than $3.
-select named.org_id, named.customer_id, counted.entries
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-cross join lateral (
-    select count(*) as entries
-    from (
-        select from identifier
-        where identifier.org_id = named.org_id and identifier.customer_id = named.customer_id
-        limit $3
-    ) as cut
-) as counted;
-
--- name: active_cards
-select named.org_id, named.customer_id, counted.series_id, counted.cards
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-cross join lateral (
-    select card.series_id, count(*) as cards
-    from card
-    where card.org_id = named.org_id
-        and card.customer_id = named.customer_id
-        and card.status in ('ISSUED', 'ACTIVE', 'SUSPENDED')
-    group by card.series_id
-) as counted;
-
--- name: held_entries
--- Of each customer at most $3; of all together at most $4.
-select held.*
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-cross join lateral (
-    select identifier.org_id, type, value, source, account, identifier.customer_id
-    from identifier
-    where identifier.org_id = named.org_id and identifier.customer_id = named.customer_id
-    limit $3
-) as held
-limit $4;
-
--- name: held_cards
-select held.*
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-cross join lateral (
-    select card.org_id, number, series_id, external_id, card.customer_id, label, status, issued_at, expires_at
-    from card
-    where card.org_id = named.org_id and card.customer_id = named.customer_id
-    limit $3
-) as held
-limit $4;
-
--- name: held_victims
-select held.*
-from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
-cross join lateral (
-    select customer.org_id, customer.customer_id, survivor_id, version, registered_at, merged_at
-    from customer
-    where customer.org_id = named.org_id and customer.survivor_id = named.customer_id
-    limit $3
-) as held
-limit $4;
+-- name: holdings
+-- Of merge candidates ($1, $2) everything that each holds, at most $3 rows of a kind each and $4 all together; of others
+-- ($5, $6) how many entries, counted no further than $7; of those who may get cards ($8, $9) the active ones by series.
+select
+    (
+        select json_agg(json_build_array(org_id, type, value, source, account, customer_id))
+        from (
+            select held.*
+            from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+            cross join lateral (
+                select identifier.org_id, type, value, source, account, identifier.customer_id
+                from identifier
+                where identifier.org_id = named.org_id and identifier.customer_id = named.customer_id
+                limit $3
+            ) as held
+            limit $4
+        ) as cut
+    ) as entries,
+    (
+        select json_agg(json_build_array(
+            org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at))
+        from (
+            select held.*
+            from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+            cross join lateral (
+                select
+                    card.org_id, number, series_id, external_id, card.customer_id, label, status, issued_at, expires_at
+                from card
+                where card.org_id = named.org_id and card.customer_id = named.customer_id
+                limit $3
+            ) as held
+            limit $4
+        ) as cut
+    ) as cards,
+    (
+        select json_agg(json_build_array(org_id, customer_id, survivor_id, version, registered_at, merged_at))
+        from (
+            select held.*
+            from unnest($1::bigint[], $2::bigint[]) as named (org_id, customer_id)
+            cross join lateral (
+                select customer.org_id, customer.customer_id, survivor_id, version, registered_at, merged_at
+                from customer
+                where customer.org_id = named.org_id and customer.survivor_id = named.customer_id
+                limit $3
+            ) as held
+            limit $4
+        ) as cut
+    ) as victims,
+    (
+        select json_agg(json_build_array(named.org_id, named.customer_id, counted.entries))
+        from unnest($5::bigint[], $6::bigint[]) as named (org_id, customer_id)
+        cross join lateral (
+            select count(*) as entries
+            from (
+                select from identifier
+                where identifier.org_id = named.org_id and identifier.customer_id = named.customer_id
+                limit $7
+            ) as cut
+        ) as counted
+    ) as counts,
+    (
+        select json_agg(json_build_array(named.org_id, named.customer_id, counted.series_id, counted.cards))
+        from unnest($8::bigint[], $9::bigint[]) as named (org_id, customer_id)
+        cross join lateral (
+            select card.series_id, count(*) as cards
+            from card
+            where card.org_id = named.org_id
+                and card.customer_id = named.customer_id
+                and card.status in ('ISSUED', 'ACTIVE', 'SUSPENDED')
+            group by card.series_id
+        ) as counted
+    ) as active_cards;
 
 -- ---------------------------------------------------------------- writing the net changes
--- An insert expects nothing, an update or delete what was read: less rows than sent means that a lock was missing.
--- What is only compared is so with `is not distinct from`, which no index serves: while there are no statistics, an entry
--- would be looked for among all that its customer has, and a merge of 4,000 took 20 s.
 
--- name: customers_insert
-insert into customer (org_id, customer_id, survivor_id, version, registered_at, merged_at)
-select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[]);
+-- Everything that a batch changes, but for its ledger rows, which are copied; and how many rows of each kind it was. An
+-- insert expects nothing, an update or delete what was read: less rows than sent means that a lock was missing. No row
+-- is in two parts, so their order does not matter.
+-- Rows are found by key and written by place, so that no plan can join a table whole, and by its key alone: what is only
+-- compared is so with `is not distinct from`, which no index serves, or an entry would be looked for among all that its
+-- customer has.
 
--- name: customers_update
-update customer
-set survivor_id = now.survivor_id, version = now.version, merged_at = now.merged_at
-from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::bigint[], $7::bigint[])
-    as now (org_id, customer_id, survivor_id, version, merged_at, was_survivor_id, was_version)
-where customer.org_id = now.org_id
-    and customer.customer_id = now.customer_id
-    and customer.survivor_id is not distinct from now.was_survivor_id
-    and customer.version = now.was_version;
+-- name: write
+-- What nearly every batch has.
+with customers_update as (
+    update customer
+    set survivor_id = now.survivor_id, version = now.version, merged_at = now.merged_at
+    from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::bigint[], $7::bigint[])
+        as now (org_id, customer_id, survivor_id, version, merged_at, was_survivor_id, was_version)
+    cross join lateral (
+        select customer.ctid as place
+        from customer
+        where customer.org_id = now.org_id
+            and customer.customer_id = now.customer_id
+            and customer.survivor_id is not distinct from now.was_survivor_id
+            and customer.version is not distinct from now.was_version
+        offset 0
+    ) as found
+    where customer.ctid = found.place
+    returning 1
+), entries_insert as (
+    insert into identifier (org_id, type, value, source, account, customer_id)
+    select * from unnest($8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[])
+    returning 1
+), requests_insert as (
+    -- Decided once: two of one id end here, if ever its lock should have been missed.
+    insert into request (org_id, request_id, day, decided_day, decided_topic, decided_partition, decided_offset)
+    select * from unnest($14::bigint[], $15::text[], $16::date[], $17::date[], $18::text[], $19::integer[], $20::bigint[])
+    returning 1
+), progress_write as (
+    -- In order, as every locker of these rows; a partition that nobody has claimed yet gets its row here.
+    insert into partition_owner as stored (group_id, topic, partition, published_offset)
+    select $21, topic, partition, published_offset
+    from unnest($22::text[], $23::integer[], $24::bigint[]) as new (topic, partition, published_offset)
+    order by topic, partition
+    on conflict (group_id, topic, partition) do update
+    set published_offset = greatest(stored.published_offset, excluded.published_offset)
+    returning 1
+)
+select
+    (select count(*) from customers_update) as customers_update,
+    (select count(*) from entries_insert) as entries_insert,
+    (select count(*) from requests_insert) as requests_insert,
+    (select count(*) from progress_write) as progress_write;
 
--- name: entries_delete
-delete from identifier
-using unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-    as gone (org_id, type, value, source, account, customer_id)
-where identifier.org_id = gone.org_id
-    and identifier.type = gone.type
-    and identifier.value = gone.value
-    and identifier.source = gone.source
-    and identifier.account = gone.account
-    and identifier.customer_id is not distinct from gone.customer_id;
-
--- name: entries_move
-update identifier
-set customer_id = moved.customer_id
-from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
-    as moved (org_id, type, value, source, account, was_customer_id, customer_id)
-where identifier.org_id = moved.org_id
-    and identifier.type = moved.type
-    and identifier.value = moved.value
-    and identifier.source = moved.source
-    and identifier.account = moved.account
-    and identifier.customer_id is not distinct from moved.was_customer_id;
-
--- name: entries_insert
-insert into identifier (org_id, type, value, source, account, customer_id)
-select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]);
-
--- name: cards_insert
-insert into card (org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at)
-select * from unnest(
-    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-    $8::timestamptz[], $9::timestamptz[]);
-
--- name: cards_update
-update card
-set customer_id = now.customer_id, label = now.label, status = now.status,
-    issued_at = now.issued_at, expires_at = now.expires_at
-from unnest(
-    $1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-    $8::bigint[], $9::text[]
-) as now (org_id, number, customer_id, label, status, issued_at, expires_at, was_customer_id, was_label)
-where card.org_id = now.org_id
-    and card.number = now.number
-    and card.customer_id is not distinct from now.was_customer_id
-    and card.label = now.was_label;
-
--- name: merges_insert
-insert into merge (org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved)
-select org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved::jsonb
-from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::timestamptz[], $7::text[])
-    as new (org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved);
-
--- name: requests_insert
--- Decided once: two of one id end here, if ever its lock should have been missed.
-insert into request (org_id, request_id, day, decided_day, decided_topic, decided_partition, decided_offset)
-select * from unnest($1::bigint[], $2::text[], $3::date[], $4::date[], $5::text[], $6::integer[], $7::bigint[]);
-
--- name: requests_update
-update request
-set day = now.day,
-    decided_day = coalesce(now.decided_day, request.decided_day),
-    decided_topic = coalesce(now.decided_topic, request.decided_topic),
-    decided_partition = coalesce(now.decided_partition, request.decided_partition),
-    decided_offset = coalesce(now.decided_offset, request.decided_offset)
-from unnest($1::bigint[], $2::text[], $3::date[], $4::date[], $5::text[], $6::integer[], $7::bigint[])
-    as now (org_id, request_id, day, decided_day, decided_topic, decided_partition, decided_offset)
-where request.org_id = now.org_id and request.request_id = now.request_id;
+-- name: write_rest
+-- What not every batch has, sent if there is any.
+with customers_insert as (
+    insert into customer (org_id, customer_id, survivor_id, version, registered_at, merged_at)
+    select * from unnest(
+        $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[])
+    returning 1
+), entries_delete as (
+    delete from identifier
+    using unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[])
+        as gone (org_id, type, value, source, account, customer_id)
+    cross join lateral (
+        select identifier.ctid as place
+        from identifier
+        where identifier.org_id = gone.org_id
+            and identifier.type = gone.type
+            and identifier.value = gone.value
+            and identifier.source is not distinct from gone.source
+            and identifier.account is not distinct from gone.account
+            and identifier.customer_id is not distinct from gone.customer_id
+        order by identifier.source, identifier.account
+    ) as found
+    where identifier.ctid = found.place
+    returning 1
+), entries_move as (
+    update identifier
+    set customer_id = moved.customer_id
+    from unnest($13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[])
+        as moved (org_id, type, value, source, account, was_customer_id, customer_id)
+    cross join lateral (
+        select identifier.ctid as place
+        from identifier
+        where identifier.org_id = moved.org_id
+            and identifier.type = moved.type
+            and identifier.value = moved.value
+            and identifier.source is not distinct from moved.source
+            and identifier.account is not distinct from moved.account
+            and identifier.customer_id is not distinct from moved.was_customer_id
+        order by identifier.source, identifier.account
+    ) as found
+    where identifier.ctid = found.place
+    returning 1
+), cards_insert as (
+    insert into card (org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at)
+    select * from unnest(
+        $20::bigint[], $21::text[], $22::bigint[], $23::text[], $24::bigint[], $25::text[], $26::text[],
+        $27::timestamptz[], $28::timestamptz[])
+    returning 1
+), cards_update as (
+    update card
+    set customer_id = now.customer_id, label = now.label, status = now.status,
+        issued_at = now.issued_at, expires_at = now.expires_at
+    from unnest(
+        $29::bigint[], $30::text[], $31::bigint[], $32::text[], $33::text[], $34::timestamptz[], $35::timestamptz[],
+        $36::bigint[], $37::text[]
+    ) as now (org_id, number, customer_id, label, status, issued_at, expires_at, was_customer_id, was_label)
+    cross join lateral (
+        select card.ctid as place
+        from card
+        where card.org_id = now.org_id
+            and card.number = now.number
+            and card.customer_id is not distinct from now.was_customer_id
+            and card.label is not distinct from now.was_label
+        offset 0
+    ) as found
+    where card.ctid = found.place
+    returning 1
+), merges_insert as (
+    insert into merge (org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved)
+    select org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved::jsonb
+    from unnest($38::bigint[], $39::bigint[], $40::bigint[], $41::uuid[], $42::text[], $43::timestamptz[], $44::text[])
+        as new (org_id, victim_id, survivor_id, merge_id, request_id, merged_at, moved)
+    returning 1
+), requests_update as (
+    update request
+    set day = now.day,
+        decided_day = coalesce(now.decided_day, request.decided_day),
+        decided_topic = coalesce(now.decided_topic, request.decided_topic),
+        decided_partition = coalesce(now.decided_partition, request.decided_partition),
+        decided_offset = coalesce(now.decided_offset, request.decided_offset)
+    from unnest($45::bigint[], $46::text[], $47::date[], $48::date[], $49::text[], $50::integer[], $51::bigint[])
+        as now (org_id, request_id, day, decided_day, decided_topic, decided_partition, decided_offset)
+    cross join lateral (
+        select request.ctid as place
+        from request
+        where request.org_id = now.org_id and request.request_id = now.request_id
+        offset 0
+    ) as found
+    where request.ctid = found.place
+    returning 1
+)
+select
+    (select count(*) from customers_insert) as customers_insert,
+    (select count(*) from entries_delete) as entries_delete,
+    (select count(*) from entries_move) as entries_move,
+    (select count(*) from cards_insert) as cards_insert,
+    (select count(*) from cards_update) as cards_update,
+    (select count(*) from merges_insert) as merges_insert,
+    (select count(*) from requests_update) as requests_update;
 
 -- ---------------------------------------------------------------- progress of partitions
-
--- name: progress_write
--- In order, as every locker of these rows; a partition that nobody has claimed yet gets its row here.
-insert into partition_owner as stored (group_id, topic, partition, published_offset)
-select $1, topic, partition, published_offset
-from unnest($2::text[], $3::integer[], $4::bigint[]) as new (topic, partition, published_offset)
-order by topic, partition
-on conflict (group_id, topic, partition) do update
-set published_offset = greatest(stored.published_offset, excluded.published_offset);
-
--- name: runs_read
-select topic, partition, dead_letters_in_a_row
-from unnest($2::text[], $3::integer[]) as named (topic, partition)
-join partition_owner using (topic, partition)
-where group_id = $1;
 
 -- name: partitions_lock
 select topic, partition, transactional_id, published_offset, dead_letters_in_a_row

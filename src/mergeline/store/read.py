@@ -5,25 +5,27 @@ fixed number of statements. Never: one statement a request; a read before the lo
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-import asyncpg
-
-from mergeline.domain.answers import Entry
+from mergeline.domain.answers import Entry, Scope
 from mergeline.domain.batch import Refused
 from mergeline.domain.footprint import Footprint, counted, merge_candidates
 from mergeline.domain.ledger import Ledger
 from mergeline.domain.limits import Limits
-from mergeline.domain.messages import Coordinate
+from mergeline.domain.messages import Coordinate, Place
 from mergeline.domain.prepare import Prepared
 from mergeline.domain.state import CustomerKey, Held, State
 from mergeline.store.failures import BatchTooLarge
-from mergeline.store.rows import card_of, customer_of, entry_of, ledger_row_of
+from mergeline.store.rows import JsonRow, card_of, customer_of, ledger_row_of
 from mergeline.store.statements import Statements, columns_of
 
 RequestKey = tuple[int, str]
 """org_id, request_id."""
+_CARD_CUSTOMER: Final = 4
+_VICTIM_SURVIVOR: Final = 2
+"""Where a row has the customer by whom it was found, who cannot be null there."""
 
 
 async def discover(db: Statements, touched: Footprint) -> set[CustomerKey]:
@@ -39,6 +41,64 @@ async def discover(db: Statements, touched: Footprint) -> set[CustomerKey]:
     return {(row["org_id"], row["customer_id"]) for row in rows}
 
 
+@dataclass(slots=True)
+class Named:
+    """What the database has of everything that a batch names."""
+
+    state: State
+    uncovered: set[CustomerKey]
+    """Roots and owners that turned up without being locked."""
+    versions: dict[int, int]
+    """The newest catalog version of each org that has one."""
+    requests: list[JsonRow]
+    """Of the request ids that the ledger has rows of: org_id, request_id, and day, topic, partition and offset of the
+    decided row (or nulls)."""
+    runs: dict[Place, int]
+    """Dead letters in a row of the partitions that the messages come from."""
+
+
+def _identity(item: Prepared | Refused) -> tuple[RequestKey, Coordinate]:
+    if type(item) is Refused:
+        return (item.reason.org_id, item.request_id), item.message.origin
+    request = item.request
+    return (request.command.org_id, request.request_id), request.message.origin
+
+
+async def read_named(db: Statements, items: Sequence[Prepared | Refused], touched: Footprint, group_id: str) -> Named:
+    """The named rows, as they are under the locks."""
+    origins = {origin[:2] for _, origin in map(_identity, items)}
+    customers, entries, cards, versions, requests, runs = await db.fetch_lists(
+        "read",
+        *columns_of(list(touched.customers), 2),
+        *columns_of(list(touched.identifiers), 3),
+        *columns_of(list(touched.cards), 2),
+        list(touched.orgs),
+        *columns_of(list(touched.requests), 2),
+        group_id,
+        *columns_of(list(origins), 2),
+    )
+    state = State()
+    owners: set[CustomerKey] = set()
+    for customer in map(customer_of, customers):
+        state.customers[customer.org_id, customer.customer_id] = customer
+        if customer.survivor_id is not None:
+            owners.add((customer.org_id, customer.survivor_id))
+    for org_id, kind, value, source, account, customer_id in entries:
+        state.entries.setdefault((org_id, kind, value), {})[Scope(source, account)] = customer_id
+        owners.add((org_id, customer_id))
+    for card in map(card_of, cards):
+        state.cards[card.org_id, card.number] = card
+        if card.customer_id is not None:
+            owners.add((card.org_id, card.customer_id))
+    return Named(
+        state=state,
+        uncovered=owners - touched.customers,
+        versions=dict(versions),
+        requests=requests,
+        runs={Place(topic, partition): run for topic, partition, run in runs},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger has of the requests of a batch. `ids`: those with a row in `request`."""
@@ -47,56 +107,15 @@ class Known:
     ids: frozenset[RequestKey]
 
 
-def _identity(item: Prepared | Refused) -> tuple[RequestKey, Coordinate]:
-    if type(item) is Refused:
-        return (item.reason.org_id, item.request_id), item.message.origin
-    return (item.request.org_id, item.request.request_id), item.request.message.origin
-
-
-async def read_ledger(db: Statements, items: Sequence[Prepared | Refused]) -> Known:
-    """The decided rows of the request ids, and the other rows of these very messages."""
-    origins: dict[RequestKey, list[Coordinate]] = {}
-    for key, origin in map(_identity, items):
-        origins.setdefault(key, []).append(origin)
-    found = await db.fetch("requests_read", *columns_of(list(origins), 2))
-    if not found:
+async def read_ledger(db: Statements, items: Sequence[Prepared | Refused], requests: Sequence[JsonRow]) -> Known:
+    """The decided rows of the request ids that are known, and the other rows of these very messages."""
+    if not requests:
         return Known(Ledger(), frozenset())
-    ids = frozenset((row["org_id"], row["request_id"]) for row in found)
-    decided = [tuple(row) for row in found if row["decided_day"] is not None]
-    own = [
-        (*key, origin.topic, origin.partition, origin.offset) for key in ids for origin in dict.fromkeys(origins[key])
-    ]
-    rows = await db.fetch("ledger_read", *columns_of(decided, 6), *columns_of(own, 5))
+    ids = frozenset((row[0], row[1]) for row in requests)
+    decided = [row for row in requests if row[2] is not None]
+    own = dict.fromkeys((*key, *origin) for key, origin in map(_identity, items) if key in ids)
+    rows = await db.fetch("ledger_read", *columns_of(decided, 6), *columns_of(list(own), 5))
     return Known(Ledger(map(ledger_row_of, rows)), ids)
-
-
-async def read_named(db: Statements, touched: Footprint) -> tuple[State, set[CustomerKey]]:
-    """The named rows, and the customers that turned up as roots or owners without being locked."""
-    state = State()
-    owners: set[CustomerKey] = set()
-    if touched.customers:
-        for row in await db.fetch("customers_read", *columns_of(list(touched.customers), 2)):
-            customer = customer_of(row)
-            state.customers[customer.org_id, customer.customer_id] = customer
-            if customer.survivor_id is not None:
-                owners.add((customer.org_id, customer.survivor_id))
-    if touched.identifiers:
-        for row in await db.fetch("entries_read", *columns_of(list(touched.identifiers), 3)):
-            _put_entry(state, row["org_id"], entry_of(row), row["customer_id"])
-            owners.add((row["org_id"], row["customer_id"]))
-    if touched.cards:
-        for row in await db.fetch("cards_read", *columns_of(list(touched.cards), 2)):
-            card = card_of(row)
-            state.cards[card.org_id, card.number] = card
-            if card.customer_id is not None:
-                owners.add((card.org_id, card.customer_id))
-    return state, owners - touched.customers
-
-
-async def read_versions(db: Statements, org_ids: Iterable[int]) -> dict[int, int]:
-    """The newest catalog version of each org that has one."""
-    rows = await db.fetch("catalog_versions", list(org_ids))
-    return {row["org_id"]: row["version"] for row in rows}
 
 
 async def read_holdings(
@@ -114,52 +133,54 @@ async def read_holdings(
     """
     candidates = merge_candidates(items, state)
     counting = counted(touched, candidates, state)
-    if candidates:
-        each_max = limits.merge_max_entries + touched.removals + 1
-        # One message alone has to be answered, whatever its few candidates hold.
-        await _read_held(db, candidates, state, each_max, rows_max if len(items) > 1 else each_max * len(candidates))
-    uncounted = list(counting - candidates)
-    if uncounted and touched.removals:
-        rows = await db.fetch("entry_counts", *columns_of(uncounted, 2), touched.removals + 1)
-        for row in rows:
-            state.entry_counts[row["org_id"], row["customer_id"]] = row["entries"]
-    if counting:
-        for row in await db.fetch("active_cards", *columns_of(list(counting), 2)):
-            series = state.active_cards.setdefault((row["org_id"], row["customer_id"]), Counter())
-            series[row["series_id"]] = row["cards"]
+    if not counting:
+        return
+    each_max = limits.merge_max_entries + touched.removals + 1
+    # One message alone has to be answered, whatever its few candidates hold.
+    all_max = rows_max if len(items) > 1 else each_max * len(candidates)
+    uncounted = list(counting - candidates) if touched.removals else []
+    entries, cards, victims, counts, active = await db.fetch_lists(
+        "holdings",
+        *columns_of(list(candidates), 2),
+        each_max,
+        all_max + 1,
+        *columns_of(uncounted, 2),
+        touched.removals + 1,
+        *columns_of(list(counting), 2),
+    )
+    for rows in (entries, cards, victims):
+        if len(rows) > all_max:
+            raise BatchTooLarge(len(rows), all_max)
+    _put_held(state, candidates, entries, cards, victims, each_max)
+    for org_id, customer_id, number in counts:
+        state.entry_counts[org_id, customer_id] = number
+    for org_id, customer_id, series_id, number in active:
+        state.active_cards.setdefault((org_id, customer_id), Counter())[series_id] = number
 
 
-async def _read_held(db: Statements, candidates: set[CustomerKey], state: State, each_max: int, rows_max: int) -> None:
-    """Entries, cards and victims of each candidate, each cut where the candidate is too large to be a victim."""
-    keys = columns_of(list(candidates), 2)
+def _put_held(
+    state: State,
+    candidates: set[CustomerKey],
+    entries: list[JsonRow],
+    cards: list[JsonRow],
+    victims: list[JsonRow],
+    each_max: int,
+) -> None:
+    """What each candidate holds, cut where it is too much for a victim."""
     held = {key: Held() for key in candidates}
-    for row in await _bounded(db, "held_entries", keys, each_max, rows_max):
-        entry, customer_id = entry_of(row), row["customer_id"]
-        _put_entry(state, row["org_id"], entry, customer_id)
-        held[row["org_id"], customer_id].entries.add(entry)
-    for row in await _bounded(db, "held_cards", keys, each_max, rows_max):
+    for org_id, kind, value, source, account, customer_id in entries:
+        state.entries.setdefault((org_id, kind, value), {})[Scope(source, account)] = customer_id
+        held[org_id, customer_id].entries.add(Entry(kind, value, source, account))
+    for row in cards:
         card = card_of(row)
         state.cards[card.org_id, card.number] = card
-        held[card.org_id, row["customer_id"]].cards.add(card.number)
-    for row in await _bounded(db, "held_victims", keys, each_max, rows_max):
+        held[card.org_id, row[_CARD_CUSTOMER]].cards.add(card.number)
+    for row in victims:
         victim = customer_of(row)
         state.customers[victim.org_id, victim.customer_id] = victim
-        held[victim.org_id, row["survivor_id"]].victims.add(victim.customer_id)
+        held[victim.org_id, row[_VICTIM_SURVIVOR]].victims.add(victim.customer_id)
     for key, everything in held.items():
         sizes = (len(everything.entries), len(everything.cards), len(everything.victims))
         everything.overflow = max(sizes) >= each_max
         state.entry_counts[key] = sizes[0]
     state.held = held
-
-
-async def _bounded(
-    db: Statements, name: str, keys: list[list[int]], each_max: int, rows_max: int
-) -> list[asyncpg.Record]:
-    rows = await db.fetch(name, *keys, each_max, rows_max + 1)
-    if len(rows) > rows_max:
-        raise BatchTooLarge(len(rows), rows_max)
-    return rows
-
-
-def _put_entry(state: State, org_id: int, entry: Entry, customer_id: int) -> None:
-    state.entries.setdefault((org_id, entry.type, entry.value), {})[entry.scope] = customer_id

@@ -1,6 +1,7 @@
 """Rows of the database as values of the domain, and back.
 
-In: records of asyncpg, or values. Out: values, or tuples in the order of a statement's arguments. Never: I/O.
+In: records of asyncpg, rows of JSON, or values. Out: values, or tuples in the order of a statement's arguments. Never:
+I/O.
 """
 
 from datetime import UTC, date, datetime
@@ -9,13 +10,15 @@ from typing import Any, Final
 
 import asyncpg
 
-from mergeline.domain.answers import Card, Customer, Entry
+from mergeline.domain.answers import Card, Customer
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.vocabulary import CardStatus
 from mergeline.store.framing import pack, unpack
 
 Row = asyncpg.Record
+JsonRow = list[Any]
+"""In the order of the columns; a time as PostgreSQL writes it in JSON."""
 DAYS_CACHED: Final = 64
 """All rows of a batch have one time."""
 
@@ -39,36 +42,19 @@ LEDGER_COLUMNS: Final = (
 )
 
 
-def customer_of(row: Row) -> Customer:
+def customer_of(row: JsonRow) -> Customer:
     """A row of `customer`."""
-    return Customer(
-        row["org_id"],
-        row["customer_id"],
-        row["survivor_id"],
-        row["version"],
-        row["registered_at"],
-        row["merged_at"],
-    )
+    org_id, customer_id, survivor_id, version, registered_at, merged_at = row
+    merged = None if merged_at is None else datetime.fromisoformat(merged_at)
+    return Customer(org_id, customer_id, survivor_id, version, datetime.fromisoformat(registered_at), merged)
 
 
-def entry_of(row: Row) -> Entry:
-    """A row of `identifier`, without its customer."""
-    return Entry(row["type"], row["value"], row["source"], row["account"])
-
-
-def card_of(row: Row) -> Card:
+def card_of(row: JsonRow) -> Card:
     """A row of `card`."""
-    return Card(
-        org_id=row["org_id"],
-        number=row["number"],
-        series_id=row["series_id"],
-        external_id=row["external_id"],
-        customer_id=row["customer_id"],
-        label=row["label"],
-        status=CardStatus(row["status"]),
-        issued_at=row["issued_at"],
-        expires_at=row["expires_at"],
-    )
+    org_id, number, series_id, external_id, customer_id, label, status, issued_at, expires_at = row
+    issued = None if issued_at is None else datetime.fromisoformat(issued_at)
+    expires = None if expires_at is None else datetime.fromisoformat(expires_at)
+    return Card(org_id, number, series_id, external_id, customer_id, label, CardStatus(status), issued, expires)
 
 
 def ledger_row_of(row: Row) -> LedgerRow:

@@ -2,6 +2,7 @@
 
 In: a connection of asyncpg, and optionally whom to tell of each statement before it is sent (the seam at which tests
 hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it.
+A statement is a round trip, which under load takes longer than most of the work that it asks for: so they are few.
 
 A column travels as the text of an array, and PostgreSQL reads it there: of a list, asyncpg asks whether each element
 is a list again, through an abstract base class, which took a tenth of a batch.
@@ -29,6 +30,13 @@ GIVEN_UP: Final = (TimeoutError, asyncio.CancelledError)
 error of a cancellation; the connection is closed instead, and a server that lost us rolls back by itself."""
 
 
+def bounds(lock_wait_ms_max: int, statement_ms_max: int, idle_ms_max: int) -> str:
+    """What a transaction is begun with."""
+    return SQL["bounds"].format(
+        lock_wait_ms_max=lock_wait_ms_max, statement_ms_max=statement_ms_max, idle_ms_max=idle_ms_max
+    )
+
+
 class Statements:
     """A connection and its hook; names that stand for no text are `begin`, `commit`, `rollback` and `copy_<table>`."""
 
@@ -39,6 +47,11 @@ class Statements:
         """The rows of a query."""
         await self._announce(name)
         return await self._connection.fetch(SENT[name], *map(_sent, arguments))
+
+    async def fetch_lists(self, name: str, *arguments: object) -> list[list[list[Any]]]:
+        """The one row of a query whose columns are lists of rows in JSON, or null for none."""
+        ((*columns,),) = await self.fetch(name, *arguments)
+        return [[] if column is None else orjson.loads(column) for column in columns]
 
     async def execute(self, name: str, *arguments: object) -> int:
         """Run a statement; how many rows it wrote."""
@@ -53,20 +66,22 @@ class Statements:
         await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """A transaction at READ COMMITTED: committed at the end, rolled back by an exception."""
-        transaction = self._connection.transaction(isolation="read_committed")
+    async def transaction(self, bounds: str = "") -> AsyncIterator[None]:
+        """A transaction at READ COMMITTED: committed at the end, rolled back by an exception.
+
+        `bounds`: what is set for it, in the same round trip.
+        """
         await self._announce("begin")
-        await transaction.start()
+        await self._connection.execute(f"begin isolation level read committed; {bounds}")
         try:
             yield
             await self._announce("commit")
         except BaseException as error:
             if not isinstance(error, GIVEN_UP) and not self._connection.is_closed():
                 await self._announce("rollback")
-                await transaction.rollback()
+                await self._connection.execute("rollback")
             raise
-        await transaction.commit()
+        await self._connection.execute("commit")
 
     async def _announce(self, name: str) -> None:
         if self._on_statement is not None:

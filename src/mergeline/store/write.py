@@ -1,10 +1,11 @@
 """What a batch changed, into the tables.
 
-In: net changes, each beside what was read, and the answers. Out: rows written in a fixed number of statements; empty
-sets send none. Never: a row written over another than the one that was read: `Overtaken` instead.
+In: net changes, each beside what was read, the answers, and how far partitions are published. Out: rows, written by
+three statements at most, whatever the batch. Never: a row written over another than the one that was read: `Overtaken`
+instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from mergeline.domain.batch import Answer
 from mergeline.domain.events import event_id, merge_data
 from mergeline.domain.ledger import LedgerRow, RowKind
+from mergeline.domain.messages import Place
 from mergeline.domain.state import Changes
 from mergeline.domain.vocabulary import Topic
 from mergeline.store.failures import Overtaken
@@ -19,22 +21,73 @@ from mergeline.store.read import RequestKey
 from mergeline.store.rows import LEDGER_COLUMNS, day_of, ledger_values
 from mergeline.store.statements import Statements, columns_of
 
+Parts = dict[str, tuple[int, list[tuple[Any, ...]]]]
+"""By the name of a part of a statement: how many columns, and the rows."""
+COMMON: Final = ("customers_update", "entries_insert", "requests_insert")
+REST: Final = (
+    *("customers_insert", "entries_delete", "entries_move", "cards_insert", "cards_update"),
+    *("merges_insert", "requests_update"),
+)
+"""The parts of the statements `write` and `write_rest`, in the order of their columns."""
+NO_CHANGES: Final = Changes((), (), ())
 NO_PLACE: Final = (None, None, None, None)
 """Of a request id without a decided row: its day, topic, partition and offset."""
 
 
-async def write_changes(db: Statements, changes: Changes) -> None:
-    """Customers, entries and cards.
+async def write(
+    db: Statements,
+    changes: Changes,
+    answers: Sequence[Answer],
+    known: frozenset[RequestKey],
+    group_id: str,
+    published: Mapping[Place, int],
+) -> None:
+    """Everything that a batch changes.
+
+    Args:
+        db: in the batch's transaction.
+        changes: customers, entries and cards.
+        answers: their merges, request ids and ledger rows.
+        known: the request ids that the ledger has rows of already.
+        group_id: whose partitions.
+        published: of partitions, the first offset not yet published.
 
     Raises:
         Overtaken: if a row is not as it was read.
     """
-    await _write_customers(db, changes)
-    await _write_entries(db, changes)
-    await _write_cards(db, changes)
+    rows = [answer.row for answer in answers if answer.row is not None]
+    requests = _requests(rows)
+    parts: Parts = {
+        **_customers(changes),
+        **_entries(changes),
+        **_cards(changes),
+        "merges_insert": (7, [_merge_values(answer) for answer in answers if answer.merge is not None]),
+        "requests_insert": (7, [values for key, values in requests.items() if key not in known]),
+        "requests_update": (7, [values for key, values in requests.items() if key in known]),
+    }
+    if any(parts[name][1] for name in REST):
+        await _write(db, "write_rest", {name: parts[name] for name in REST})
+    progress = columns_of(sorted((*place, offset) for place, offset in published.items()), 3)
+    await _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *progress)
+    if rows:
+        await db.copy("ledger", LEDGER_COLUMNS, map(ledger_values, rows))
 
 
-async def _write_customers(db: Statements, changes: Changes) -> None:
+async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> None:
+    columns = [column for width, rows in parts.values() for column in columns_of(rows, width)]
+    (written,) = await db.fetch(statement, *columns, *more)
+    for name, (_, rows) in parts.items():
+        if written[name] != len(rows):
+            raise Overtaken(f"{name}: {written[name]} of {len(rows)} rows were as they had been read")
+
+
+async def write_progress(db: Statements, group_id: str, published: Mapping[Place, int]) -> None:
+    """Raise `published_offset` of each partition, and nothing else; it never goes back."""
+    if published:
+        await write(db, NO_CHANGES, (), frozenset(), group_id, published)
+
+
+def _customers(changes: Changes) -> Parts:
     new = [
         (now.org_id, now.customer_id, now.survivor_id, now.version, now.registered_at, now.merged_at)
         for was, now in changes.customers
@@ -48,22 +101,19 @@ async def _write_customers(db: Statements, changes: Changes) -> None:
         for was, now in changes.customers
         if was is not None
     ]
-    await _write(db, "customers_insert", new)
-    await _write(db, "customers_update", changed)
+    return {"customers_insert": (6, new), "customers_update": (7, changed)}
 
 
-async def _write_entries(db: Statements, changes: Changes) -> None:
+def _entries(changes: Changes) -> Parts:
     gone = [(org_id, *entry, was) for org_id, entry, was, now in changes.entries if now is None]
     moved = [
         (org_id, *entry, was, now) for org_id, entry, was, now in changes.entries if was is not None and now is not None
     ]
     new = [(org_id, *entry, now) for org_id, entry, was, now in changes.entries if was is None]
-    await _write(db, "entries_delete", gone)
-    await _write(db, "entries_move", moved)
-    await _write(db, "entries_insert", new)
+    return {"entries_delete": (6, gone), "entries_move": (7, moved), "entries_insert": (6, new)}
 
 
-async def _write_cards(db: Statements, changes: Changes) -> None:
+def _cards(changes: Changes) -> Parts:
     new = [
         (
             *(now.org_id, now.number, now.series_id, now.external_id, now.customer_id),
@@ -80,20 +130,7 @@ async def _write_cards(db: Statements, changes: Changes) -> None:
         for was, now in changes.cards
         if was is not None
     ]
-    await _write(db, "cards_insert", new)
-    await _write(db, "cards_update", changed)
-
-
-async def write_answers(db: Statements, answers: Sequence[Answer], known: frozenset[RequestKey]) -> None:
-    """The merges, the request ids and the ledger rows; `known` are the ids that the ledger has rows of already."""
-    merges = [_merge_values(answer) for answer in answers if answer.merge is not None]
-    await _write(db, "merges_insert", merges)
-    rows = [answer.row for answer in answers if answer.row is not None]
-    requests = _requests(rows)
-    await _write(db, "requests_insert", [values for key, values in requests.items() if key not in known])
-    await _write(db, "requests_update", [values for key, values in requests.items() if key in known])
-    if rows:
-        await db.copy("ledger", LEDGER_COLUMNS, map(ledger_values, rows))
+    return {"cards_insert": (9, new), "cards_update": (9, changed)}
 
 
 def _merge_values(answer: Answer) -> tuple[Any, ...]:
@@ -122,11 +159,3 @@ def _requests(rows: Sequence[LedgerRow]) -> dict[RequestKey, tuple[Any, ...]]:
             place = values[key][len(key) + 1 :] if key in values else NO_PLACE
         values[key] = (*key, day, *place)
     return values
-
-
-async def _write(db: Statements, name: str, rows: Sequence[Sequence[Any]]) -> None:
-    if not rows:
-        return
-    written = await db.execute(name, *columns_of(rows, len(rows[0])))
-    if written != len(rows):
-        raise Overtaken(f"{name}: {written} of {len(rows)} rows were as they had been read")

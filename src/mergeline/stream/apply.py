@@ -26,7 +26,7 @@ from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.ownership import claim, horizons
-from mergeline.store.progress import write_progress
+from mergeline.store.write import write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import message_of, place_of
