@@ -45,7 +45,7 @@ class Consumer:
     def __init__(self, has_room=lambda _: True, fail=None):
         self.handed, self.flows = [], []
         gate = SimpleNamespace(
-            has_room=has_room, room=asyncio.Event(), fetching=asyncio.Lock(),
+            has_room=has_room, room=asyncio.Event(), fetching=asyncio.Lock(), reader=lambda partition: "apply",
             fetched=lambda partition, offset: self.handed.append((partition, offset)),
             flows=lambda: self.flows.append(self.consumer.flow_active),
         )  # fmt: skip
@@ -67,8 +67,8 @@ class Consumer:
         return [message.value async for _, message in self.consumer.getmany(0.01)]
 
 
-async def test_a_fetch_hands_over_all_records_of_a_partition_as_one_message():
-    assert await Consumer().all() == [[A_RECORD]]
+async def test_a_fetch_hands_over_the_records_of_all_partitions_as_one_message():
+    assert await Consumer().all() == [{HERE: [A_RECORD]}]
 
 
 async def test_nothing_is_fetched_where_there_is_no_room():
@@ -159,9 +159,9 @@ async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignme
 
 async def test_a_batch_of_another_generation_reaches_no_pipeline(assignment):
     await assignment.open()
-    assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value=[A_RECORD]))
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=2, value={HERE: [A_RECORD]}))
     assert assignment.unpublished() == {}
-    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[A_RECORD]))
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value={HERE: [A_RECORD]}))
     assert assignment.unpublished() == {TopicPartition("t", 0): 5}
     await assignment.close(0)
 
@@ -185,7 +185,7 @@ async def test_a_batch_that_faust_did_not_bring_is_not_stepped_over(assignment):
     assignment.fetched(HERE, 5)
     assert assignment.unpublished() == {TopicPartition("t", 0): 5}, "the watchdog sees it, if nothing follows"
     assignment.fetched(HERE, 6)
-    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value=[later]))
+    assignment.put(SimpleNamespace(tp=HERE, generation_id=1, value={HERE: [later]}))
     (error,) = assignment.failed
     assert isinstance(error, SteppedOver)
     await assignment.close(0)

@@ -100,20 +100,28 @@ class Assignment:
         self._flowing = bool(self._pipelines)
         self.room.set()
 
+    def reader(self, partition: TopicPartition) -> str | None:
+        """The name of the stage that reads the partition; None where its pipeline is closed."""
+        pipeline = self._pipelines.get(partition)
+        return None if pipeline is None else pipeline.stage.name
+
     def fetched(self, partition: TopicPartition, offset: int) -> None:
-        """A batch that begins at `offset` goes to Faust, which has to bring it to `put`, in order."""
+        """Records from `offset` on go to Faust, which has to bring it to `put`, in order."""
         self._handed.setdefault(partition, deque()).append(offset)
 
     def put(self, message: Any) -> None:
-        """Hand a fetched batch to its pipeline; drop it where that is of another generation (it is read again)."""
-        pipeline = self._pipelines.get(message.tp)
-        if pipeline is None or message.generation_id != self._generation:
+        """Hand what was fetched to its pipelines; drop it where that is of another generation (it is read again)."""
+        if message.generation_id != self._generation:
             return
-        handed = self._handed.get(message.tp)
-        if handed and handed.popleft() != message.value[0].offset:
-            self._fail(SteppedOver(f"{message.tp.topic}, partition {message.tp.partition}"))
-            return
-        pipeline.put(message.value)
+        for partition, records in message.value.items():
+            pipeline = self._pipelines.get(partition)
+            if pipeline is None:
+                continue
+            handed = self._handed.get(partition)
+            if handed and handed.popleft() != records[0].offset:
+                self._fail(SteppedOver(f"{partition.topic}, partition {partition.partition}"))
+                return
+            pipeline.put(records)
 
     # ------------------------------------------------------------ what a rebalance does
 

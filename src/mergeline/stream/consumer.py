@@ -1,15 +1,16 @@
 """Faust's consumer, made to hand over whole batches and to read committed records only.
 
-In: what the group's partitions hold. Out: one Faust message a fetched partition, its value the list of records.
-Never: an offset committed, an exception out of the fetch loop, a fetch for a partition without room, or a step over
-records that are not there any more.
+In: what the group's partitions hold. Out: one Faust message a fetch and agent, its value the records by partition: what
+Faust does for a message costs as much as deciding a request, and under a light load a partition has one record in a
+fetch. Never: an offset committed, an exception out of the fetch loop, a fetch for a partition without room, or a step
+over records that are not there any more.
 
 Rests on internals of faust-streaming 0.15.3 and aiokafka 0.14.0 (pinned): Faust reads uncommitted records and
 hands over one record at a time otherwise.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -39,14 +40,14 @@ PARTITION_FETCH_BYTES_MAX: Final = 1 << 20
 
 
 class BatchSchema(faust.Schema):
-    """No codec: the value is the list of records."""
+    """No codec: the value is what was fetched."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
         """No key: each record of the batch has its own."""
         return None
 
     def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
-        """The records as they were fetched."""
+        """The records by partition, as they were fetched."""
         return message.value
 
 
@@ -100,6 +101,9 @@ class Gate(Protocol):
     def has_room(self, partition: TP, /) -> bool:
         """Whether the partition's pipeline takes more."""
 
+    def reader(self, partition: TP, /) -> str | None:
+        """The name of the stage that reads the partition; None where nobody does now."""
+
     def fetched(self, partition: TP, offset: int, /) -> None:
         """A batch that begins at `offset` is handed over."""
 
@@ -152,15 +156,31 @@ def batch_consumer(client_options: dict[str, Any], gate: Gate, fail: Callable[[B
                 records = {}
                 if not _is_late(self, generation):  # else it looked at partitions that were not sought yet
                     fail(_gone(error))
-            for tp, batch in records.items():
+            for batches in _by_reader(records, gate):
                 if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
-                message = self._to_message(TP(tp.topic, tp.partition), batch[-1])
-                message.value = batch
-                gate.fetched(message.tp, batch[0].offset)
-                yield message.tp, message
+                partition, last = _hand_over(batches, gate)
+                message = self._to_message(partition, last)
+                message.value = batches
+                yield partition, message
 
     return BatchConsumer
+
+
+def _by_reader(records: dict[Any, list[Any]], gate: Gate) -> Collection[dict[TP, list[Any]]]:
+    """The records of a fetch, by stage and partition."""
+    found: dict[str | None, dict[TP, list[Any]]] = {}
+    for tp, batch in records.items():
+        partition = TP(tp.topic, tp.partition)
+        found.setdefault(gate.reader(partition), {})[partition] = batch
+    return found.values()
+
+
+def _hand_over(batches: dict[TP, list[Any]], gate: Gate) -> tuple[TP, Any]:
+    """Tell the gate; what stands for all of them to Faust, the last record of one of the partitions."""
+    for partition, batch in batches.items():
+        gate.fetched(partition, batch[0].offset)
+    return partition, batch[-1]
 
 
 async def _flowing(consumer: Consumer) -> None:
