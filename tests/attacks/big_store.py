@@ -80,15 +80,20 @@ union all
 select $1::bigint, 'FREE' || lpad(n::text, 12, '0'), 163, null, null, 'NOT_ISSUED', 'NOT_ISSUED', null, null
 from generate_series(30, $2::bigint, 30) n
 """
-# The layout that `schema.sql` draws.
+# Records of seven headers in the layout that `schema.sql` states: MessagePack, with two bytes for each length.
 PACK = """
-create function pg_temp.pack(counts integer[], fields text[]) returns bytea language sql immutable as $$
-    select '\\x01'::bytea || int4send(cardinality(counts))
-        || (select string_agg(int2send(one::smallint), ''::bytea order by place)
-            from unnest(counts) with ordinality as counted (one, place))
-        || string_agg(int4send(length(convert_to(one, 'UTF8'))), ''::bytea order by place)
-        || string_agg(convert_to(one, 'UTF8'), ''::bytea order by place)
-    from unnest(fields) with ordinality as field (one, place)
+create function pg_temp.pack(fields text[]) returns bytea language sql immutable as $$
+    select '\\x02'::bytea || set_byte('\\x90'::bytea, 0, 144 + (cardinality(fields) / 17)) || string_agg(
+        case
+            when place = 1 then '\\x94da'::bytea
+            when place = 4 then '\\x9792da'::bytea
+            when place > 4 and place % 2 = 0 then '\\x92da'::bytea
+            else '\\xc5'::bytea
+        end || int2send(length(convert_to(one, 'UTF8'))::smallint) || convert_to(one, 'UTF8'),
+        ''::bytea order by number)
+    from (
+        select one, number, (number - 1) % 17 + 1 as place from unnest(fields) with ordinality as field (one, number)
+    ) as placed
 $$
 """
 # Of every third customer (survivors left out) its registration: what it changed, and its outcome, as published.
@@ -97,7 +102,7 @@ insert into ledger
 select (decided_at at time zone 'UTC')::date, $1::bigint, request_id, 'decided', 'applied', null,
     sha256(convert_to(request_id, 'UTF8')),
     'customer-registrations', place_of, number / 8, 'commands-by-customer', place_of, number / 8, null, decided_at,
-    pg_temp.pack(array[17, 17], array[
+    pg_temp.pack(array[
         'identifiers-changed', key,
         said || ',"source":"INSTORE","accountId":null,"added":[{"type":"mobile","value":"86138' || lpad(n::text, 8, '0')
             || '"}],"removed":[],"customerVersion":1}',

@@ -5,10 +5,10 @@ customers, entries and cards. Nothing is held in memory but a page of rows.
 """
 
 import contextlib
-import struct
 from types import SimpleNamespace
 
 import asyncpg
+import msgspec
 
 PAGE = 2_000
 LEDGER = "select org_id, request_id, kind, origin_topic, origin_partition, origin_offset, outgoing from ledger"
@@ -52,16 +52,6 @@ async def stored(database_url):
 
 def records_of(outgoing):
     """The records of a ledger row: topic, key, value, headers."""
-    layout, number = struct.unpack_from(">BI", outgoing)
-    assert layout == 1, layout
-    counts = struct.unpack_from(f">{number}H", outgoing, 5)
-    lengths = struct.unpack_from(f">{sum(counts)}i", outgoing, 5 + 2 * number)
-    position = 5 + 2 * number + 4 * len(lengths)
-    fields = []
-    for length in lengths:
-        fields.append(None if length < 0 else outgoing[position : position + length])
-        position += max(0, length)
-    for count in counts:
-        (topic, key, value, *rest), fields = fields[:count], fields[count:]
-        headers = [(name.decode(), content) for name, content in zip(rest[::2], rest[1::2], strict=True)]
-        yield SimpleNamespace(topic=topic.decode(), key=key, value=value, headers=headers)
+    assert outgoing[:1] == b"\x02", outgoing[:1]
+    for topic, key, value, headers in msgspec.msgpack.decode(outgoing[1:]):
+        yield SimpleNamespace(topic=topic, key=key, value=value, headers=[(name, content) for name, content in headers])

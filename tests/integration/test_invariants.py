@@ -53,7 +53,7 @@ async def test_what_the_store_did_is_in_order_and_is_counted(sql, world):
 
 COPY_ROW = (
     "insert into ledger select {day}, org_id, {request}, {kind}, status, detail, body_sha256, origin_topic,"
-    " origin_partition, origin_offset, at_topic, at_partition, {offset}, requested_at, decided_at, '\\x0100000000'"
+    " origin_partition, origin_offset, at_topic, at_partition, {offset}, requested_at, decided_at, '\\x0290'"
     " from ledger where request_id = 'r-1'"
 )
 
@@ -190,7 +190,7 @@ BROKEN = {
         [("versions-without-gap", "org 7: customer 3 is at version 2, but its last change is of version 1")],
     ),
     "a gap in the versions": (
-        ["update ledger set outgoing = '\\x0100000000' where request_id = 'r-1'"],
+        ["update ledger set outgoing = '\\x0290' where request_id = 'r-1'"],
         [("versions-without-gap", "org 7: customer 2 has a gap among the versions of its changes")],
     ),
     "events that nobody can read": (

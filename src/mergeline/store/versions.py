@@ -23,8 +23,7 @@ ANSWERS_PAGE: Final = 200
 """Answers read at a time; one can be megabytes."""
 CUSTOMERS_PAGE: Final = 1_000
 CHANGE_TOPICS: Final = frozenset(
-    topic.encode()
-    for topic in (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
+    (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
 )
 
 
@@ -96,8 +95,8 @@ def _faults(versions: Versions, stored: int | None) -> Iterator[str]:
 
 def _changes(row: asyncpg.Record) -> Iterator[Change]:
     """The change events of an answer."""
-    for topic, key, value in unpack_bare(row["outgoing"]):
-        if topic in CHANGE_TOPICS:
+    for topic, key, value, _ in unpack_bare(row["outgoing"]):
+        if topic in CHANGE_TOPICS and key is not None and value is not None:
             org_id, customer_id = key.split(b":")
             version = orjson.loads(value)["customerVersion"]
             change = Change(int(org_id), int(customer_id), version)
