@@ -81,6 +81,17 @@ class AttackedWorld(World):
         if self._reading.done():
             self._reading.result()
 
+    async def unread(self):
+        """Partitions with records that were not read: how far they were, could be (last stable offset), and all."""
+        places = self._consumer.assignment()
+        stable, ends = await self._consumer.end_offsets(places), await self._uncommitted.end_offsets(places)
+        read = {place: await self._consumer.position(place) for place in places}
+        return {
+            f"{place.topic}-{place.partition}": (read[place], stable[place], ends[place])
+            for place in places
+            if read[place] < ends[place]
+        }
+
     async def audit(self):
         """Wait until nothing more can come, then judge all of it."""
         draining = asyncio.ensure_future(self.drained(DRAINED_WITHIN_S))
@@ -91,7 +102,8 @@ class AttackedWorld(World):
             if self.answers() > answers:
                 answers, since = self.answers(), time.monotonic()
             elif time.monotonic() > since + STILL_S:
-                raise TimeoutError(f"nothing was answered for {STILL_S:.0f} s: {self.counts()}")
+                unread = await self.unread()
+                raise TimeoutError(f"nothing was answered for {STILL_S:.0f} s: {self.counts()}, unread: {unread}")
         if (error := draining.exception()) is not None:
             self.auditor.defects.add("not drained", repr(error)[:2_000])
         async with stored(self.database_url) as rows:
