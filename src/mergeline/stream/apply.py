@@ -93,7 +93,7 @@ class ApplyStage:
         for partition, records, _ in batch:
             place = place_of(partition, self._prefix)
             messages += [message_of(record, place) for record in records]
-        self._gate.saw(message.origin[:2] for message in messages)
+        self._gate.saw(message.origin for message in messages)
         answers = await apply_with_retries(
             self._store,
             messages,
