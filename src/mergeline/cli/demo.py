@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -67,6 +68,7 @@ def demo(data_dir: Path | None, *, keep: bool) -> None:
       mergeline demo --keep
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     logs.silence()
+    tempfile.gettempdir()  # asked first, it tries folders with a file, which an interruption would leave behind
     # Also where a shell has started it with SIGINT ignored; and SIGTERM ends it in the same order.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
