@@ -237,6 +237,15 @@ async def test_a_version_that_no_event_can_have_is_found(sql, world, version):
     )
 
 
+@pytest.mark.parametrize("field", ["key", "value"])
+async def test_a_change_without_a_key_or_a_value_is_found(sql, world, field):
+    outgoing = unpack(await sql.fetchval("select outgoing from ledger where request_id = 'r-1'"))
+    broken = [outgoing[0]._replace(**{field: None}), *outgoing[1:]]
+    await sql.execute("update ledger set outgoing = $1 where request_id = 'r-1'", pack(broken))
+    first, *_ = await found(sql)
+    assert first.offender == "org 7: request r-1 has unreadable events"
+
+
 async def test_a_gap_is_found_whatever_comes_behind_it(sql, desk, world):
     await desk.apply(desk.log.update(2, add=line("behind")), desk.log.update(2, add=line("further-behind")))
     statements, offences = BROKEN["a gap in the versions"]

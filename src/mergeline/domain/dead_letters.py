@@ -10,7 +10,6 @@ into its dead-letter topic. Counted by the partition that a message comes from, 
 from collections.abc import Iterable, Mapping
 
 from mergeline.domain.batch import Answer
-from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Place
 
 
@@ -21,7 +20,7 @@ def runs(answers: Iterable[Answer], before: Mapping[Place, int]) -> dict[Place, 
         if answer.row is None:
             continue
         place = answer.message.origin[:2]
-        if answer.row.kind is not RowKind.DEAD_LETTER:
+        if not answer.is_dead_letter:
             after[place] = 0
         else:
             so_far = after[place] if place in after else before.get(Place(*place), 0)

@@ -96,7 +96,9 @@ def _faults(versions: Versions, stored: int | None) -> Iterator[str]:
 def _changes(row: asyncpg.Record) -> Iterator[Change]:
     """The change events of an answer."""
     for topic, key, value, _ in unpack_bare(row["outgoing"]):
-        if topic in CHANGE_TOPICS and key is not None and value is not None:
+        if topic in CHANGE_TOPICS:
+            if key is None or value is None:
+                raise Torn("an event has a key and a value")
             org_id, customer_id = key.split(b":")
             version = orjson.loads(value)["customerVersion"]
             change = Change(int(org_id), int(customer_id), version)

@@ -106,7 +106,7 @@ class Assignment:
         return None if pipeline is None else pipeline.stage.name
 
     def fetched(self, partition: TopicPartition, offset: int) -> None:
-        """Records from `offset` on go to Faust, which has to bring it to `put`, in order."""
+        """Records from `offset` on go to Faust, which has to bring them to `put`, in order."""
         self._handed.setdefault(partition, deque()).append(offset)
 
     def put(self, message: Any) -> None:
