@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import uuid
 
 import pytest
@@ -11,6 +12,13 @@ from tests.worker.harness import World
 
 def pytest_addoption(parser):
     parser.addoption("--every-fail-point", action="store_true", help="stop workers at every point, not only at some")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def finalised():
+    """What fenced clients leave is finalised here: aiokafka's tasks then log what they failed with."""
+    yield
+    gc.collect()
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,8 @@
 """A producer whose end of a transaction is late or lost: dead at once, and never heard again."""
 
 import asyncio
+import gc
+import logging
 
 import aiokafka.client
 import pytest
@@ -78,3 +80,23 @@ async def test_a_late_end_of_a_transaction_is_never_repeated_and_never_ends_the_
 
     await world.until(lambda: any(record.value == b"4" for record in world.records[OUTCOMES]))
     assert [record.value for record in world.records[OUTCOMES]] == [b"1", b"4"]
+
+
+async def test_a_fenced_producer_leaves_no_error_that_nobody_read(module_world, caplog):
+    settings = Settings.load(module_world.settings | TIMES)
+    publisher = Publisher(settings, client_options(settings), f"{module_world.prefix}fenced")
+    await publisher.start()
+    heir = Publisher(settings, client_options(settings), f"{module_world.prefix}fenced")
+    await heir.start()
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        with pytest.raises(PublishFailed, match="ProducerFenced"):
+            await publisher.publish(
+                [Outgoing(OUTCOMES, b"%d" % key, b"never") for key in range(100)],
+                {TopicPartition(module_world.prefix + UPDATES, 0): 0},
+            )
+        await publisher.kill()
+        del publisher
+        gc.collect()
+    await heir.kill()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

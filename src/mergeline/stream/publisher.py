@@ -187,10 +187,11 @@ class Publisher:
         """
         waves = await self._batches(records)
         while waves:
-            sent = [
-                await self._producer.send_batch(batches.pop(0), topic, partition=partition)
-                for (topic, partition), batches in waves.items()
-            ]
+            sent = []
+            for (topic, partition), batches in waves.items():
+                acknowledged = await self._producer.send_batch(batches.pop(0), topic, partition=partition)
+                acknowledged.add_done_callback(_read)  # nobody awaits it where the next one cannot be sent
+                sent.append(acknowledged)
             await _all(sent)
             waves = {place: batches for place, batches in waves.items() if batches}
 
@@ -245,12 +246,22 @@ class Publisher:
         with suppress(*FATAL):
             await producer.client.close()
         task = sender.sender_task
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.wait([task], timeout=KILL_WAIT_S)
-        if task.done() and not task.cancelled():
-            task.exception()  # read, so that it is not reported as never retrieved
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=KILL_WAIT_S)
+        unsent = sender._message_accumulator._batches.values()  # noqa: SLF001
+        left = [task, *(batch._drain_waiter for batches in unsent for batch in batches)]  # noqa: SLF001
+        if self.transactional_id is not None:
+            left.append(producer._txn_manager.wait_for_transaction_end())  # noqa: SLF001
+        for future in left:
+            if future is not None and future.done():
+                _read(future)
+
+
+def _read(future: "asyncio.Future[Any]") -> None:
+    """Take note of how a future ended, so that its error is not reported as never retrieved."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _all(futures: Sequence[Awaitable[Any]]) -> None:
