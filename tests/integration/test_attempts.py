@@ -200,6 +200,18 @@ async def test_merges_that_would_read_too_much_together_are_read_apart(new_store
     assert await sound(sql)
 
 
+async def test_what_survivors_hold_is_not_read(new_store, sql):
+    gate = Gate()
+    desk = Desk(await new_store(gate, held_rows_max=30))
+    await desk.register(1, 2, 3, 4)
+    for number in (2, 4):
+        await desk.apply(desk.log.update(number, add=[line(f"{number}-{value}") for value in range(20)]))
+    gate.passed.clear()
+    assert kinds(await desk.persist(meets(desk, 1, 2), meets(desk, 3, 4))) == ["applied", "applied"]
+    assert gate.passed.count("commit") == 1
+    assert await sound(sql)
+
+
 # ---------------------------------------------------------------- poison
 
 

@@ -3,11 +3,12 @@
 import pytest
 from tests.unit.world import ORG, World, card, issue, named
 
-from mergeline.domain.footprint import Footprint, counted, footprint, merge_candidates
+from mergeline.domain.footprint import Candidates, Footprint, counted, footprint, merge_candidates
 from mergeline.domain.messages import Message
 from mergeline.domain.vocabulary import Topic
 
 X, Y = named("line", "x"), named("line", "y")
+NOBODY = set(), set()
 
 
 @pytest.fixture
@@ -25,9 +26,11 @@ def touched(world: World, *messages: Message) -> Footprint:
     return footprint([world.item(message) for message in messages])
 
 
-def candidates(world: World, *messages: Message) -> set[int]:
+def candidates(world: World, *messages: Message) -> tuple[set[int], set[int]]:
+    """Whom merges may concern, and those of them who may be merged away."""
     items = [world.item(message) for message in messages]
-    return {id_ for _, id_ in merge_candidates(items, world.rows.everything())}
+    found = merge_candidates(items, world.rows.everything())
+    return {id_ for _, id_ in found.everyone}, {id_ for _, id_ in found.victims}
 
 
 # ---------------------------------------------------------------- names
@@ -93,49 +96,72 @@ def test_removals_count_identifiers_and_cards(world: World) -> None:
 
 def test_nobody_else_holds_it(world: World) -> None:
     world.entry(1, "line", "x", "ECOMMERCE")
-    assert candidates(world, update(world, add=[X, Y])) == set()
+    assert candidates(world, update(world, add=[X, Y])) == NOBODY
 
 
 def test_root_and_holder(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE")
-    assert candidates(world, update(world, add=X)) == {1, 2}
+    assert candidates(world, update(world, add=X)) == ({1, 2}, {1})
 
 
 def test_the_root_of_a_victim(world: World) -> None:
     world.customer(9, merged_into=1)
     world.entry(2, "line", "x", "ECOMMERCE")
-    assert candidates(world, update(world, 9, add=X)) == {1, 2}
+    assert candidates(world, update(world, 9, add=X)) == ({1, 2}, {1})
 
 
 def test_a_removal_merges_nobody(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE")
-    assert candidates(world, update(world, remove=X)) == set()
+    assert candidates(world, update(world, remove=X)) == NOBODY
 
 
 def test_two_roots_of_the_batch_add_one_value(world: World) -> None:
-    assert candidates(world, update(world, 1, add=X), update(world, 2, "ECOMMERCE", add=X)) == {1, 2}
+    assert candidates(world, update(world, 1, add=X), update(world, 2, "ECOMMERCE", add=X)) == ({1, 2}, {2})
 
 
 def test_two_names_of_one_root_are_one(world: World) -> None:
     world.customer(9, merged_into=1)
-    assert candidates(world, update(world, 1, add=X), update(world, 9, "ECOMMERCE", add=X)) == set()
+    assert candidates(world, update(world, 1, add=X), update(world, 9, "ECOMMERCE", add=X)) == NOBODY
 
 
 def test_a_customer_that_is_not_registered_yet_holds_nothing_to_read(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE")
     register = {"orgId": ORG, "customerId": 99, "source": "INSTORE", "identifiers": [X]}
-    assert candidates(world, world.message(register, Topic.CUSTOMER_REGISTRATIONS)) == {2}
+    assert candidates(world, world.message(register, Topic.CUSTOMER_REGISTRATIONS)) == ({2}, set())
 
 
 def test_the_links_of_a_chain(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE")
     world.entry(3, "line", "y", "ECOMMERCE")
-    assert candidates(world, update(world, add=X), update(world, add=Y)) == {1, 2, 3}
+    assert candidates(world, update(world, add=X), update(world, add=Y)) == ({1, 2, 3}, {1, 2, 3})
+
+
+def test_anybody_may_be_a_victim_who_is_linked_with_a_chain(world: World) -> None:
+    world.entry(2, "line", "x", "ECOMMERCE")
+    world.entry(3, "line", "y", "ECOMMERCE")
+    twice = update(world, add=X), update(world, add=named("line", "z"))
+    assert candidates(world, *twice, update(world, 4, add=X)) == ({1, 2, 4}, {1, 4})
+    chain = update(world, add=X), update(world, add=Y)
+    assert candidates(world, *chain, update(world, 4, add=X)) == ({1, 2, 3, 4}, {1, 2, 3, 4})
+
+
+def test_a_chain_elsewhere_makes_no_victims(world: World) -> None:
+    world.customer(5, 6)
+    world.entry(2, "line", "x", "ECOMMERCE")
+    world.entry(6, "line", "y", "ECOMMERCE")
+    others = update(world, 5, add=Y), update(world, 5, "INSTORE", add=[Y, named("line", "z")])
+    assert candidates(world, update(world, add=X), *others) == ({1, 2, 5, 6}, {1, 5, 6})
+
+
+def test_of_a_request_and_its_repeat_one_is_decided(world: World) -> None:
+    world.entry(2, "line", "x", "ECOMMERCE")
+    once = update(world, requestId="r", add=X)
+    assert candidates(world, once, update(world, requestId="r", add=X)) == ({1, 2}, {1})
 
 
 def test_the_same_value_in_two_orgs(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE", org=8)
-    assert candidates(world, update(world, add=X)) == set()
+    assert candidates(world, update(world, add=X)) == NOBODY
 
 
 # ---------------------------------------------------------------- counted
@@ -161,4 +187,4 @@ def test_counted(world: World, fields: dict, ids: set[int]) -> None:
 
 def test_an_unknown_customer_is_not_counted(world: World) -> None:
     items = [world.item(update(world, 404, remove=X))]
-    assert counted(footprint(items), set(), world.rows.everything()) == set()
+    assert counted(footprint(items), Candidates(set(), set()), world.rows.everything()) == set()

@@ -15,7 +15,7 @@ from mergeline.domain.answers import Card, Customer, Entry
 from mergeline.domain.batch import Answer, Refused, decide_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
-from mergeline.domain.footprint import Footprint, counted, footprint, merge_candidates
+from mergeline.domain.footprint import Candidates, Footprint, counted, footprint, merge_candidates
 from mergeline.domain.ledger import Ledger, LedgerRow
 from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Outgoing
@@ -75,7 +75,7 @@ class Rows:
         state.cards = {key: self.cards[key] for key in touched.cards if key in self.cards}
         self._read_customers(state, touched.customers)
         candidates = merge_candidates(items, state)
-        self._read_held(state, candidates, limits.merge_max_entries + touched.removals)
+        self._read_held(state, candidates.victims, limits.merge_max_entries + touched.removals)
         self._read_counts(state, touched, candidates)
         return state
 
@@ -88,15 +88,15 @@ class Rows:
                     root = (key[0], customer.survivor_id)
                     state.customers[root] = self.customers[root]
 
-    def _read_held(self, state: State, candidates: set[tuple[int, int]], limit: int) -> None:
-        for key in candidates:
+    def _read_held(self, state: State, victims: set[tuple[int, int]], limit: int) -> None:
+        for key in victims:
             held = state.held[key] = self._held(key, limit)
             for entry in held.entries:
                 state.entries.setdefault((key[0], entry.type, entry.value), {})[entry.scope] = key[1]
             state.cards |= {(key[0], number): self.cards[key[0], number] for number in held.cards}
             self._read_customers(state, {(key[0], victim_id) for victim_id in held.victims})
 
-    def _read_counts(self, state: State, touched: Footprint, candidates: set[tuple[int, int]]) -> None:
+    def _read_counts(self, state: State, touched: Footprint, candidates: Candidates) -> None:
         for key in counted(touched, candidates, state):
             owned = sum(1 for (org_id, _), owner_id in self.entries.items() if (org_id, owner_id) == key)
             state.entry_counts[key] = min(owned, touched.removals + 1)

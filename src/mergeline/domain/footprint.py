@@ -68,16 +68,29 @@ def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
     return touched
 
 
-def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[CustomerKey]:
-    """The living customers that a merge in this batch may move from or to.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The living customers that merges in a batch may move from or to, and those of them that may be moved from."""
+
+    everyone: set[CustomerKey]
+    victims: set[CustomerKey]
+
+
+def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candidates:
+    """Whom the merges of this batch may concern.
 
     An added identifier that the database gives to another customer than the request's root, or that requests of
     two roots in this batch add, may merge the root: root and holders are candidates. That is closed under the
     batch's own merges: whoever becomes a survivor or a root in its course was a holder or a root before.
-    `state` holds the customers and the entries of the named identifiers.
+
+    A victim is the root of such a request. It is another customer than the root that was read only where the latter
+    was merged before, by another such request: among customers who are linked by these identifiers, some root then
+    has two of them, and anybody there may be a victim. `state` holds the customers and the entries of the named
+    identifiers.
     """
     adders: dict[IdentifierKey, int] = {}
-    candidates: set[CustomerKey] = set()
+    merging: dict[CustomerKey, set[str]] = {}
+    links: dict[CustomerKey, CustomerKey] = {}
     for item in items:
         if type(item) is Refused or item.errors or type(item.request.command) is RegisterCard:
             continue
@@ -86,17 +99,33 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> set[C
         root_id = root.customer_id if root is not None else customer_id
         for named in item.adds:
             key = (org_id, named.type, named.value)
-            involved = {root_id, adders.setdefault(key, root_id), *state.holders(*key).values()}
-            if len(involved) > 1:
-                candidates |= {(org_id, other_id) for other_id in involved}
-    return {key for key in candidates if key in state.customers}
+            first_id, holders = adders.setdefault(key, root_id), state.holders(*key)
+            if first_id == root_id and not holders:
+                continue
+            others = {first_id, *holders.values()} - {root_id}
+            if others:
+                merging.setdefault((org_id, root_id), set()).add(item.request.request_id)
+                for other_id in others:
+                    links[_end(links, (org_id, other_id))] = _end(links, (org_id, root_id))
+    chains = {_end(links, key) for key, request_ids in merging.items() if len(request_ids) > 1}
+    everyone = {key for key in links if key in state.customers}
+    return Candidates(everyone, {key for key in everyone if key in merging or _end(links, key) in chains})
 
 
-def counted(touched: Footprint, candidates: set[CustomerKey], state: State) -> set[CustomerKey]:
+def _end(links: dict[CustomerKey, CustomerKey], key: CustomerKey) -> CustomerKey:
+    """Who stands for all that a customer is linked with; the way there is made shorter."""
+    above = links.setdefault(key, key)
+    while above != key:
+        links[key] = links[above]
+        key, above = above, links[above]
+    return key
+
+
+def counted(touched: Footprint, candidates: Candidates, state: State) -> set[CustomerKey]:
     """The living customers whose entries and active cards are counted.
 
     Those who may lose an entry or get a card: the roots of those named so, and every merge candidate, since the
     batch may make it their root, and a merge adds up the cards of both.
     """
     roots = (state.root(*key) for key in touched.counted)
-    return {(root.org_id, root.customer_id) for root in roots if root is not None} | candidates
+    return {(root.org_id, root.customer_id) for root in roots if root is not None} | candidates.everyone

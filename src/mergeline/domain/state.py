@@ -29,7 +29,7 @@ _Row = TypeVar("_Row")
 
 @dataclass(slots=True)
 class Held:
-    """All that a customer who may be merged away (or merged into) holds.
+    """All that a customer who may be merged away holds.
 
     `overflow` is set where the database has so much that the customer stays too large to be a victim whatever the
     batch removes: more than the merge limit and the batch's removals together. The sets are cut then.
@@ -58,8 +58,8 @@ class State:
     """The working copy of a batch.
 
     `customers`: those named, their roots, all owners of named identifiers, and the victims of each customer in
-    `held`. `held`: the merge candidates (`footprint`). `entries`: all entries of each named identifier, and of each
-    customer in `held`. `cards`: those named, and those of each customer in `held`. `entry_counts`: entries of the
+    `held`. `held`: those who may be merged away (`footprint`). `entries`: all entries of each named identifier, and of
+    each customer in `held`. `cards`: those named, and those of each customer in `held`. `entry_counts`: entries of the
     customers that may lose some, exact where below what the batch can remove. `active_cards`: cards that count
     against a cap, by customer and series, of those who may get some. What is not read must not be looked up.
     """

@@ -22,7 +22,7 @@ class Retries:
 class Options:
     """What the store is told once.
 
-    `lock_keys_max`: advisory locks of one transaction. `held_rows_max`: rows of a kind that the merge candidates of
+    `lock_keys_max`: advisory locks of one transaction. `held_rows_max`: rows of a kind that the possible victims of
     one batch may hold. The times are of PostgreSQL, set for each transaction: `idle_ms_max` is how long a worker
     that is paused, or was cut off from the database, can keep its locks. All of them together, once over, are below
     the 30 s in which everything is answered after a network has healed.

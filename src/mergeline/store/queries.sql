@@ -187,7 +187,7 @@ cross join lateral (
 ) as found;
 
 -- name: holdings
--- Of merge candidates ($1, $2) everything that each holds, at most $3 rows of a kind each and $4 all together; of others
+-- Of possible victims ($1, $2) everything that each holds, at most $3 rows of a kind each and $4 all together; of others
 -- ($5, $6) how many entries, counted no further than $7; of those who may get cards ($8, $9) the active ones by series.
 select
     (

@@ -126,22 +126,22 @@ async def read_holdings(
     limits: Limits,
     rows_max: int,
 ) -> None:
-    """Into `state`: everything that merge candidates hold, and the counts of those who lose or get something.
+    """Into `state`: everything of those who may be merged away, and the counts of those who lose or get something.
 
     Raises:
-        BatchTooLarge: if the candidates of more than one message hold more than `rows_max` rows of a kind.
+        BatchTooLarge: if the possible victims of more than one message hold more than `rows_max` rows of a kind.
     """
     candidates = merge_candidates(items, state)
-    counting = counted(touched, candidates, state)
+    counting, movable = counted(touched, candidates, state), candidates.victims
     if not counting:
         return
     each_max = limits.merge_max_entries + touched.removals + 1
-    # One message alone has to be answered, whatever its few candidates hold.
-    all_max = rows_max if len(items) > 1 else each_max * len(candidates)
-    uncounted = list(counting - candidates) if touched.removals else []
+    # One message alone has to be answered, whatever its victim holds.
+    all_max = rows_max if len(items) > 1 else each_max * len(movable)
+    uncounted = list(counting - movable) if touched.removals else []
     entries, cards, victims, counts, active = await db.fetch_lists(
         "holdings",
-        *columns_of(list(candidates), 2),
+        *columns_of(list(movable), 2),
         each_max,
         all_max + 1,
         *columns_of(uncounted, 2),
@@ -151,7 +151,7 @@ async def read_holdings(
     for rows in (entries, cards, victims):
         if len(rows) > all_max:
             raise BatchTooLarge(len(rows), all_max)
-    _put_held(state, candidates, entries, cards, victims, each_max)
+    _put_held(state, movable, entries, cards, victims, each_max)
     for org_id, customer_id, number in counts:
         state.entry_counts[org_id, customer_id] = number
     for org_id, customer_id, series_id, number in active:
@@ -160,14 +160,14 @@ async def read_holdings(
 
 def _put_held(
     state: State,
-    candidates: set[CustomerKey],
+    movable: set[CustomerKey],
     entries: list[JsonRow],
     cards: list[JsonRow],
     victims: list[JsonRow],
     each_max: int,
 ) -> None:
-    """What each candidate holds, cut where it is too much for a victim."""
-    held = {key: Held() for key in candidates}
+    """What each possible victim holds, cut where it is too much for a victim."""
+    held = {key: Held() for key in movable}
     for org_id, kind, value, source, account, customer_id in entries:
         state.entries.setdefault((org_id, kind, value), {})[Scope(source, account)] = customer_id
         held[org_id, customer_id].entries.add(Entry(kind, value, source, account))
