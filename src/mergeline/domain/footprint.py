@@ -4,7 +4,7 @@ In: the prepared messages of a batch. Out: a `Footprint`, which grows with the r
 database; the customers of whom everything must be read because a merge may move it. Never: SQL or lock numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mergeline.domain.batch import Refused
@@ -79,18 +79,37 @@ class Candidates:
 def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candidates:
     """Whom the merges of this batch may concern.
 
-    An added identifier that the database gives to another customer than the request's root, or that requests of
-    two roots in this batch add, may merge the root: root and holders are candidates. That is closed under the
-    batch's own merges: whoever becomes a survivor or a root in its course was a holder or a root before.
+    An added identifier that requests of two roots in this batch add, or that the database gives to another customer
+    than the request's root, may merge the root: roots and holders are candidates. That is closed under the batch's own
+    merges: whoever becomes a survivor or a root in its course was a holder or a root before.
 
     A victim is the root of such a request. It is another customer than the root that was read only where the latter
     was merged before, by another such request: among customers who are linked by these identifiers, some root then
     has two of them, and anybody there may be a victim. `state` holds the customers and the entries of the named
     identifiers.
     """
-    adders: dict[IdentifierKey, int] = {}
+    adds = list(_adds(items, state))
+    involved: dict[IdentifierKey, set[int]] = {}
+    for key, root_id, _ in adds:
+        involved.setdefault(key, set()).add(root_id)
+    for key, ids in involved.items():
+        ids.update(state.holders(*key).values())
     merging: dict[CustomerKey, set[str]] = {}
     links: dict[CustomerKey, CustomerKey] = {}
+    for key, root_id, request_id in adds:
+        ids = involved[key]
+        if len(ids) > 1:
+            root = (key[0], root_id)
+            merging.setdefault(root, set()).add(request_id)
+            for other_id in ids:
+                links[_end(links, (key[0], other_id))] = _end(links, root)
+    chains = {_end(links, root) for root, request_ids in merging.items() if len(request_ids) > 1}
+    everyone = {key for key in links if key in state.customers}
+    return Candidates(everyone, {key for key in everyone if key in merging or _end(links, key) in chains})
+
+
+def _adds(items: Sequence[Prepared | Refused], state: State) -> Iterator[tuple[IdentifierKey, int, str]]:
+    """Each identifier that is to be added, the root that it is added to as things stand, and the request's id."""
     for item in items:
         if type(item) is Refused or item.errors or type(item.request.command) is RegisterCard:
             continue
@@ -98,18 +117,7 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candi
         root = state.root(org_id, customer_id)
         root_id = root.customer_id if root is not None else customer_id
         for named in item.adds:
-            key = (org_id, named.type, named.value)
-            first_id, holders = adders.setdefault(key, root_id), state.holders(*key)
-            if first_id == root_id and not holders:
-                continue
-            others = {first_id, *holders.values()} - {root_id}
-            if others:
-                merging.setdefault((org_id, root_id), set()).add(item.request.request_id)
-                for other_id in others:
-                    links[_end(links, (org_id, other_id))] = _end(links, (org_id, root_id))
-    chains = {_end(links, key) for key, request_ids in merging.items() if len(request_ids) > 1}
-    everyone = {key for key in links if key in state.customers}
-    return Candidates(everyone, {key for key in everyone if key in merging or _end(links, key) in chains})
+            yield (org_id, named.type, named.value), root_id, item.request.request_id
 
 
 def _end(links: dict[CustomerKey, CustomerKey], key: CustomerKey) -> CustomerKey:
