@@ -396,10 +396,9 @@ def test_identifiers_left_are_counted_through_the_merges_of_a_batch(world: World
 def test_who_asked_for_a_value_in_vain_may_be_merged_by_it_later_in_the_batch(world: World) -> None:
     taken = named("line", "taken")
     world.customer(3)
-    world.entry(4, "line", "other", "ECOMMERCE")
     messages = asking(
         world,
-        {"customerId": 1, "add": [taken, X, named("line", "other")]},
+        {"customerId": 1, "add": [taken, issue("NONE")]},
         {"customerId": 3, "add": taken},
         {"customerId": 1, "add": taken, "source": "ECOMMERCE"},
     )
