@@ -35,7 +35,7 @@ class Stage:
 
     def __init__(self, *acquisitions, failures=()):
         self.acquisitions, self.failures = list(acquisitions), list(failures)
-        self.published, self.released = [], 0
+        self.processed, self.published, self.released = [], [], 0
         self.may_publish = asyncio.Event()
         self.may_publish.set()
 
@@ -46,6 +46,7 @@ class Stage:
         return found
 
     async def process(self, batch):
+        self.processed.append([r.offset for _, found, _ in batch for r in found])
         return [
             Work(place, r.offset, (Outgoing("out", None, f"{r.partition}/{r.offset}".encode()),))
             for place, found, _ in batch
@@ -63,10 +64,10 @@ class Stage:
 
 
 class Bench:
-    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000):
+    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000, batch_wait_ms=0):
         self.failed = []
         self.pipeline = Pipeline(
-            stage, [ONE, TWO], batch_max=batch_max, batch_max_bytes=batch_max_bytes, batch_wait_ms=0,
+            stage, [ONE, TWO], batch_max=batch_max, batch_max_bytes=batch_max_bytes, batch_wait_ms=batch_wait_ms,
             still_ours=ours, got_room=lambda: None, fail=self.failed.append,
         )  # fmt: skip
 
@@ -107,6 +108,51 @@ async def test_a_batch_is_at_most_batch_max_and_keeps_order():
     bench.pipeline.put(records(1, 0, 1, 2, 3, 4))
     await bench.settled(stage, 3)
     assert [ends for _, ends in stage.published] == [{ONE: 2}, {ONE: 4}, {ONE: 5}]
+    await bench.pipeline.close(1)
+
+
+async def under_way(**options):
+    """A pipeline whose first batch, offset 0, is being published, and then gets what follows."""
+    stage = Stage({ONE: 0, TWO: 0})
+    stage.may_publish.clear()
+    bench = Bench(stage, **options)
+    await bench.pipeline.open()
+    bench.pipeline.put(records(1, 0))
+    await asyncio.sleep(0.01)
+    return stage, bench
+
+
+async def test_a_small_batch_gathers_until_the_one_before_is_done():
+    stage, bench = await under_way(batch_wait_ms=10_000)
+    for offset in (1, 2, 3):
+        bench.pipeline.put(records(1, offset))
+        await asyncio.sleep(0.01)
+    assert stage.processed == [[0]]
+    stage.may_publish.set()
+    await bench.settled(stage, 2)
+    assert stage.processed == [[0], [1, 2, 3]]
+    await bench.pipeline.close(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        pytest.param({"batch_wait_ms": 30}, [1], id="but no longer than batch_wait_ms"),
+        pytest.param({"batch_wait_ms": 10_000, "batch_max": 2}, [1, 2], id="and one that is full, not at all"),
+        pytest.param({"batch_wait_ms": 10_000, "batch_max_bytes": 16}, [1, 2], id="nor one of as many bytes as may be"),
+    ],
+)
+async def test_a_batch_is_processed_while_the_one_before_is_published(options, sent):
+    stage, bench = await under_way(**options)
+    for offset in sent:
+        bench.pipeline.put([Record("t", 1, offset, b"12345678")])
+    for _ in range(100):
+        if len(stage.processed) == 2:
+            break
+        await asyncio.sleep(0.005)
+    assert (stage.processed, stage.published) == ([[0], sent], [])
+    stage.may_publish.set()
+    await bench.settled(stage, 2)
     await bench.pipeline.close(1)
 
 

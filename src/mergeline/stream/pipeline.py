@@ -12,6 +12,7 @@ what it cannot mend ends the process, which starts again and replays.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -89,7 +90,8 @@ class Pipeline:
         self._batch_max, self._batch_max_bytes, self._batch_wait_s = batch_max, batch_max_bytes, batch_wait_ms / 1000
         self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
         self._pending: deque[Chunk] = deque()
-        self._arrived = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set when records arrive, and when a batch is done."""
         self._processed: asyncio.Queue[tuple[list[Work], int]] = asyncio.Queue(maxsize=1)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -138,7 +140,7 @@ class Pipeline:
         self._held += len(fresh)
         self._held_bytes += size
         self._idle.clear()
-        self._arrived.set()
+        self._moved.set()
 
     async def close(self, grace_s: float) -> None:
         """Finish what is under way for at most `grace_s`, then give everything up."""
@@ -178,15 +180,10 @@ class Pipeline:
             await self._processed.put((works, sum(chunk.bytes for chunk in batch)))
 
     async def _gather(self) -> list[Chunk]:
-        """What has gathered, within the bounds; waits a little for more only where a batch is under way anyway."""
+        """What has gathered, within the bounds."""
         batch: list[Chunk] = []
         while not batch:
-            while not self._pending:
-                self._arrived.clear()
-                await self._arrived.wait()
-            waiting = sum(len(chunk.records) for chunk in self._pending)
-            if waiting < self._batch_max and self._held > waiting and self._batch_wait_s:
-                await asyncio.sleep(self._batch_wait_s)
+            await self._ripe()
             space, space_bytes = self._batch_max, self._batch_max_bytes
             while self._pending and space > 0 and space_bytes > 0:
                 taken, rest = _cut(self._pending.popleft(), space, space_bytes)
@@ -195,6 +192,26 @@ class Pipeline:
                 if rest.records:
                     self._pending.appendleft(rest)
         return batch
+
+    async def _ripe(self) -> None:
+        """Wait for records; then, while they fill no batch, for the one before to be done, `batch_wait_ms` at most.
+
+        What a batch costs does not depend on its size while that is small: two of them at once only delay each other,
+        and everybody else on the broker. Under a backlog none waits, and one is processed while another is published.
+        """
+        while not self._pending:
+            self._moved.clear()
+            await self._moved.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._batch_wait_s):
+                while self._is_busy_and_not_full():
+                    self._moved.clear()
+                    await self._moved.wait()
+
+    def _is_busy_and_not_full(self) -> bool:
+        waiting = sum(len(chunk.records) for chunk in self._pending)
+        full = waiting >= self._batch_max or sum(chunk.bytes for chunk in self._pending) >= self._batch_max_bytes
+        return not full and self._held > waiting
 
     async def _publish_all(self) -> None:
         while True:
@@ -240,6 +257,7 @@ class Pipeline:
         self._held_bytes -= size
         if self._held <= 0:
             self._idle.set()
+        self._moved.set()
         self._got_room()
 
     async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
