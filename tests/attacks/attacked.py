@@ -48,10 +48,11 @@ class AttackedWorld(World):
         return sum(self.auditor.topics[topic] for topic in (*OUTCOMES, *LETTERS))
 
     def forked_worker(self):
-        """Start a worker of a short session."""
-        log = self.folder / f"worker-{len(self.workers)}.log"
-        patient = {"MERGELINE_START_TIMEOUT_MS": str(START_TIMEOUT_MS)}
-        self.workers.append(ForkedWorker(log, self.settings | patient, SESSION_MS))
+        """Start a worker of a short session; every other one has two lanes."""
+        number = len(self.workers)
+        log = self.folder / f"worker-{number}.log"
+        own = {"MERGELINE_START_TIMEOUT_MS": str(START_TIMEOUT_MS), "MERGELINE_APPLY_LANES": str(1 + number % 2)}
+        self.workers.append(ForkedWorker(log, self.settings | own, SESSION_MS))
         return self.workers[-1]
 
     async def send(self, messages):
@@ -102,8 +103,8 @@ class AttackedWorld(World):
             if self.answers() > answers:
                 answers, since = self.answers(), time.monotonic()
             elif time.monotonic() > since + STILL_S:
-                unread = await self.unread()
-                raise TimeoutError(f"nothing was answered for {STILL_S:.0f} s: {self.counts()}, unread: {unread}")
+                state = f"{self.counts()}, left: {self.left}, unread: {await self.unread()}"
+                raise TimeoutError(f"nothing was answered for {STILL_S:.0f} s: {state}")
         if (error := draining.exception()) is not None:
             self.auditor.defects.add("not drained", repr(error)[:2_000])
         async with stored(self.database_url) as rows:

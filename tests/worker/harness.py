@@ -229,11 +229,12 @@ class World:
 
     async def drained(self, timeout_s=PATIENCE_S):
         """Wait until all that was sent is committed, and all that was published is read: nothing more can come."""
-        async with self.admin() as admin:
-            deadline = time.monotonic() + timeout_s
-            while left := await self._left(admin):
-                assert time.monotonic() < deadline, (left, self.counts(), [w.log_tail() for w in self.workers])
-                await asyncio.sleep(0.1)
+        deadline = time.monotonic() + timeout_s
+        while left := await self._left():
+            self.left = left
+            assert time.monotonic() < deadline, (left, self.counts(), [w.log_tail() for w in self.workers])
+            await asyncio.sleep(0.2)
+        self.left = None
         # Offsets can be visible before the records of their transaction are: the ends are those of the logs.
         ends = await self._uncommitted.end_offsets(self._consumer.assignment())
         for place, end in ends.items():
@@ -269,11 +270,15 @@ class World:
         finally:
             await client.close()
 
-    async def _left(self, admin):
+    left = None
+    """What `drained` still waits for: partitions, how far they are committed and have to be; or an error."""
+
+    async def _left(self):
         internal = [TopicPartition(self.prefix + COMMANDS, number) for number in range(self._partitions)]
         try:
             # In this order, and with what is not visible yet: what the router had committed is in these logs.
-            committed = await admin.list_consumer_group_offsets(self.group)
+            async with self.admin() as admin:  # each time: brokers come and go
+                committed = await admin.list_consumer_group_offsets(self.group)
             ends = await self._uncommitted.end_offsets(internal)
         except KafkaError as error:
             return repr(error)

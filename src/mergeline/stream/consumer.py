@@ -56,7 +56,7 @@ class BatchSchema(faust.Schema):
         return message.value
 
 
-class _PacedFetcher(Fetcher):
+class PacedFetcher(Fetcher):
     """Fetches from each broker at most once in `FETCH_PACE_S`."""
 
     may_fetch_at: dict[int, float]
@@ -110,7 +110,7 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._consumer._fetcher  # noqa: SLF001
         fetcher._prefetch_backoff = PREFETCH_BACKOFF_S  # noqa: SLF001
-        fetcher.__class__, fetcher.may_fetch_at = _PacedFetcher, {}
+        fetcher.__class__, fetcher.may_fetch_at = PacedFetcher, {}
 
 
 class Gate(Protocol):
