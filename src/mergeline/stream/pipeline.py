@@ -1,4 +1,4 @@
-"""One pipeline: gather a batch, process it, publish it while the next one is processed.
+"""One pipeline: gather a batch, process it, publish it while the next one gathers, or, once that is full, is processed.
 
 In: fetched records of the assigned partitions. Out: published batches with their offsets, in order. Never: a
 record below the acquired positions published again, an offset that goes back, or an exception that ends silently:
