@@ -112,7 +112,7 @@ class Settings(BaseModel):
         8_388_608, ge=65_536, le=1_073_741_824, description="bytes of messages in one transaction; bounds memory"
     )
     apply_lanes: int = Field(
-        1, ge=1, le=16, description="batches applied at once, each of its own partitions; below the pool's connections"
+        2, ge=1, le=16, description="batches applied at once, each of its own partitions; below the pool's connections"
     )
     batch_wait_ms: int = _ms(100, 0, 1_000, "how long a batch that is not full may wait for the one before it")
     lock_keys_max: int = Field(

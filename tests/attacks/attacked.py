@@ -48,10 +48,10 @@ class AttackedWorld(World):
         return sum(self.auditor.topics[topic] for topic in (*OUTCOMES, *LETTERS))
 
     def forked_worker(self):
-        """Start a worker of a short session; every other one has two lanes."""
+        """Start a worker of a short session; every other one has one lane."""
         number = len(self.workers)
         log = self.folder / f"worker-{number}.log"
-        own = {"MERGELINE_START_TIMEOUT_MS": str(START_TIMEOUT_MS), "MERGELINE_APPLY_LANES": str(1 + number % 2)}
+        own = {"MERGELINE_START_TIMEOUT_MS": str(START_TIMEOUT_MS), "MERGELINE_APPLY_LANES": str(2 - number % 2)}
         self.workers.append(ForkedWorker(log, self.settings | own, SESSION_MS))
         return self.workers[-1]
 

@@ -64,11 +64,11 @@ class Stage:
 
 
 class Bench:
-    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000, batch_wait_ms=0):
+    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000, batch_wait_ms=0, lanes=None):
         self.failed = []
         self.pipeline = Pipeline(
             stage, [ONE, TWO], batch_max=batch_max, batch_max_bytes=batch_max_bytes, batch_wait_ms=batch_wait_ms,
-            still_ours=ours, got_room=lambda: None, fail=self.failed.append,
+            lanes=[] if lanes is None else lanes, still_ours=ours, got_room=lambda: None, fail=self.failed.append,
         )  # fmt: skip
 
     async def settled(self, stage, count):
@@ -132,6 +132,37 @@ async def test_a_small_batch_gathers_until_the_one_before_is_done():
     await bench.settled(stage, 2)
     assert stage.processed == [[0], [1, 2, 3]]
     await bench.pipeline.close(1)
+
+
+async def test_a_small_batch_gathers_until_no_lane_has_one_under_way():
+    lanes = []
+    stage, bench = await under_way(batch_wait_ms=10_000, lanes=lanes)
+    other = Stage({ONE: 0, TWO: 0})
+    beside = Bench(other, batch_wait_ms=10_000, lanes=lanes)
+    await beside.pipeline.open()
+    bench.pipeline.put(records(1, 1))
+    for offset in (0, 1):
+        beside.pipeline.put(records(2, offset))
+        await asyncio.sleep(0.01)
+    assert (stage.processed, other.processed) == ([[0]], [])
+    stage.may_publish.set()
+    await beside.settled(other, 1)
+    await bench.settled(stage, 2)
+    assert (stage.processed, other.processed) == ([[0], [1]], [[0, 1]])
+    await asyncio.gather(bench.pipeline.close(1), beside.pipeline.close(1))
+
+
+async def test_a_whole_batch_waits_for_no_lane():
+    lanes = []
+    stage, bench = await under_way(batch_wait_ms=10_000, lanes=lanes)
+    other = Stage({ONE: 0, TWO: 0})
+    beside = Bench(other, batch_max=2, batch_wait_ms=10_000, lanes=lanes)
+    await beside.pipeline.open()
+    beside.pipeline.put(records(2, 0, 1))
+    await beside.settled(other, 1)
+    assert (stage.published, other.processed) == ([], [[0, 1]])
+    stage.may_publish.set()
+    await asyncio.gather(bench.pipeline.close(1), beside.pipeline.close(1))
 
 
 @pytest.mark.parametrize(

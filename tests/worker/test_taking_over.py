@@ -71,7 +71,7 @@ class Contender:
         self.log, self.gate, self.failed = log, gate, []
         self.pipeline = Pipeline(
             ApplyStage(settings, Store(pool, options), producers, log), [log.place], batch_max=5,
-            batch_max_bytes=1 << 20, batch_wait_ms=0, still_ours=lambda: True, got_room=lambda: None,
+            batch_max_bytes=1 << 20, batch_wait_ms=0, lanes=[], still_ours=lambda: True, got_room=lambda: None,
             fail=self.failed.append,
         )  # fmt: skip
         self.task = asyncio.create_task(self._guarded())

@@ -23,7 +23,7 @@ async def worker(module_world):
 async def test_one_that_joins_and_one_that_leaves_under_load(module_world, worker):
     async with load(module_world, "join", CUSTOMERS):
         await moves(module_world)
-        second = module_world.worker(MERGELINE_APPLY_LANES="2")
+        second = module_world.worker(MERGELINE_APPLY_LANES="1")
         await module_world.until(lambda: owns(second) and owns(worker[0]), "both have partitions")
         await moves(module_world)
         status, seconds = await asyncio.to_thread(worker[0].stop)

@@ -165,10 +165,11 @@ class Assignment:
         """
         assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
         positions: dict[TopicPartition, int] = {}
+        by_stage: dict[str, list[Pipeline]] = {}
         for lane in self._lanes:
             mine = sorted(filter(lane.takes, assigned))
             if mine:
-                pipeline = self._pipeline(lane.stage, mine, generation)
+                pipeline = self._pipeline(lane.stage, mine, generation, by_stage.setdefault(lane.stage.name, []))
                 opened |= dict.fromkeys(mine, pipeline)
                 positions |= await self._acquired(pipeline, generation)
         if positions:
@@ -183,13 +184,16 @@ class Assignment:
             await _close_all(pipelines, grace_s)
             log.info("assignment.closed", partitions=len(pipelines))
 
-    def _pipeline(self, stage: Stage, partitions: list[TopicPartition], generation: int) -> Pipeline:
+    def _pipeline(
+        self, stage: Stage, partitions: list[TopicPartition], generation: int, lanes: list[Pipeline]
+    ) -> Pipeline:
         return Pipeline(
             stage,
             partitions,
             batch_max=self._settings.batch_max,
             batch_max_bytes=self._settings.batch_max_bytes,
             batch_wait_ms=self._settings.batch_wait_ms,
+            lanes=lanes,
             still_ours=lambda: generation == self._app.consumer_generation_id,
             got_room=self.room.set,
             fail=self._fail,

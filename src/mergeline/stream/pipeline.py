@@ -72,7 +72,7 @@ class Stage(Protocol):
 
 
 class Pipeline:
-    """The batches of one stage during one assignment."""
+    """The batches of one stage during one assignment; `lanes` are all pipelines of that stage, and get this one."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Pipeline:
         batch_max: int,
         batch_max_bytes: int,
         batch_wait_ms: int,
+        lanes: "list[Pipeline]",
         still_ours: Callable[[], bool],
         got_room: Callable[[], None],
         fail: Callable[[BaseException], None],
@@ -90,8 +91,10 @@ class Pipeline:
         self._batch_max, self._batch_max_bytes, self._batch_wait_s = batch_max, batch_max_bytes, batch_wait_ms / 1000
         self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
         self._pending: deque[Chunk] = deque()
+        self._lanes = lanes
+        lanes.append(self)
         self._moved = asyncio.Event()
-        """Set when records arrive, and when a batch is done."""
+        """Set when records arrive, and when a batch of any lane is done."""
         self._processed: asyncio.Queue[tuple[list[Work], int]] = asyncio.Queue(maxsize=1)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -194,7 +197,7 @@ class Pipeline:
         return batch
 
     async def _ripe(self) -> None:
-        """Wait for records; then, while they fill no batch, for the one before to be done, `batch_wait_ms` at most.
+        """Wait for records; then, while they fill no batch, until no lane has one under way, `batch_wait_ms` at most.
 
         What a batch costs does not depend on its size while that is small: two of them at once only delay each other,
         and everybody else on the broker. Under a backlog none waits, and one is processed while another is published.
@@ -209,9 +212,12 @@ class Pipeline:
                     await self._moved.wait()
 
     def _is_busy_and_not_full(self) -> bool:
-        waiting = sum(len(chunk.records) for chunk in self._pending)
-        full = waiting >= self._batch_max or sum(chunk.bytes for chunk in self._pending) >= self._batch_max_bytes
-        return not full and self._held > waiting
+        size = sum(chunk.bytes for chunk in self._pending)
+        full = self._waiting() >= self._batch_max or size >= self._batch_max_bytes
+        return not full and any(lane._held > lane._waiting() for lane in self._lanes)  # noqa: SLF001
+
+    def _waiting(self) -> int:
+        return sum(len(chunk.records) for chunk in self._pending)
 
     async def _publish_all(self) -> None:
         while True:
@@ -257,7 +263,10 @@ class Pipeline:
         self._held_bytes -= size
         if self._held <= 0:
             self._idle.set()
-        self._moved.set()
+        for lane in self._lanes:
+            if lane is not self:
+                lane._moved.set()  # noqa: SLF001
+        self._moved.set()  # last: the others have waited for longer
         self._got_room()
 
     async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
