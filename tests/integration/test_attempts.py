@@ -188,27 +188,22 @@ async def test_a_full_lock_table_and_one_message_left_is_waited_out(new_store):
     assert kinds(await desk.persist(desk.log.customer(1))) == ["applied"]
 
 
-async def test_merges_that_would_read_too_much_together_are_read_apart(new_store, sql):
+@pytest.mark.parametrize(
+    ("large", "commits"),
+    [
+        pytest.param((1, 3), 2, id="victims that are too large to be read together are read apart"),
+        pytest.param((2, 4), 1, id="what survivors hold is not read"),
+    ],
+)
+async def test_what_merges_read_is_bounded(new_store, sql, large, commits):
     gate = Gate()
     desk = Desk(await new_store(gate, held_rows_max=30))
     await desk.register(1, 2, 3, 4)
-    for number in (1, 3):
+    for number in large:
         await desk.apply(desk.log.update(number, add=[line(f"{number}-{value}") for value in range(20)]))
     gate.passed.clear()
     assert kinds(await desk.persist(meets(desk, 1, 2), meets(desk, 3, 4))) == ["applied", "applied"]
-    assert gate.passed.count("commit") == 2
-    assert await sound(sql)
-
-
-async def test_what_survivors_hold_is_not_read(new_store, sql):
-    gate = Gate()
-    desk = Desk(await new_store(gate, held_rows_max=30))
-    await desk.register(1, 2, 3, 4)
-    for number in (2, 4):
-        await desk.apply(desk.log.update(number, add=[line(f"{number}-{value}") for value in range(20)]))
-    gate.passed.clear()
-    assert kinds(await desk.persist(meets(desk, 1, 2), meets(desk, 3, 4))) == ["applied", "applied"]
-    assert gate.passed.count("commit") == 1
+    assert gate.passed.count("commit") == commits
     assert await sound(sql)
 
 
