@@ -94,15 +94,16 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candi
         involved.setdefault(key, set()).add(root_id)
     for key, ids in involved.items():
         ids.update(state.holders(*key).values())
-    merging: dict[CustomerKey, set[str]] = {}
     links: dict[CustomerKey, CustomerKey] = {}
-    for key, root_id, request_id in adds:
-        ids = involved[key]
+    for (org_id, *_), ids in involved.items():
         if len(ids) > 1:
-            root = (key[0], root_id)
-            merging.setdefault(root, set()).add(request_id)
+            one = (org_id, next(iter(ids)))
             for other_id in ids:
-                links[_end(links, (key[0], other_id))] = _end(links, root)
+                links[_end(links, (org_id, other_id))] = _end(links, one)
+    merging: dict[CustomerKey, set[str]] = {}
+    for key, root_id, request_id in adds:
+        if len(involved[key]) > 1:
+            merging.setdefault((key[0], root_id), set()).add(request_id)
     chains = {_end(links, root) for root, request_ids in merging.items() if len(request_ids) > 1}
     everyone = {key for key in links if key in state.customers}
     return Candidates(everyone, {key for key in everyone if key in merging or _end(links, key) in chains})
