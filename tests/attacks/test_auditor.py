@@ -48,7 +48,9 @@ class Run:
             columns(row, "org_id", "customer_id", "survivor_id", "version") for row in world.rows.customers.values()
         ]
         self.entry_rows = [
-            {"org_id": org, "customer_id": owner} | columns(entry, "type", "value", "source", "account")
+            {"org_id": org, "customer_id": owner}
+            | columns(entry, "type", "value")
+            | columns(entry.scope, "source", "account")
             for (org, entry), owner in world.rows.entries.items()
         ]
         self.card_rows = [

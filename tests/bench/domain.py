@@ -19,9 +19,9 @@ from typing import Any
 import orjson
 
 from mergeline.domain import values
-from mergeline.domain.batch import decide_batch
+from mergeline.domain.batch import answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
-from mergeline.domain.decode import decode
+from mergeline.domain.decode import decode_all
 from mergeline.domain.footprint import footprint
 from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, Message
@@ -114,7 +114,7 @@ def run(watch: Watch, messages: list[Message]) -> None:
     values._mobile.cache_clear()
     watch.step(YARDSTICK, lambda: [orjson.loads(message.value) for message in messages])
     watch.step("route", lambda: [routing_key(m.origin.topic, m.origin.partition, m.value) for m in messages])
-    requests = watch.step("decode", lambda: [decode(m) for m in messages])
+    requests = watch.step("decode", lambda: decode_all(messages))
     prepared = watch.step("prepare", lambda: [prepare(request, CATALOG) for request in requests])
     touched = watch.step("footprint", lambda: footprint(prepared))
     watch.step("discover", lambda: wait(discover(database, touched)))
@@ -123,9 +123,12 @@ def run(watch: Watch, messages: list[Message]) -> None:
     state = found.state
     known = watch.step("read ledger", lambda: wait(read_ledger(database, prepared, found.requests)))
     watch.step("read holdings", lambda: wait(read_holdings(database, prepared, touched, state, limits, 100_000)))
-    answers = watch.step("decide", lambda: decide_batch(state, known.ledger, prepared, NOW, limits, "mergeline."))
+    verdicts = watch.step("judge", lambda: judge_batch(state, known.ledger, prepared, NOW, limits))
+    answers = watch.step("answer", lambda: answer_batch(verdicts, NOW, "mergeline."))
     changes = watch.step("changes", state.changes)
-    watch.step("write", lambda: wait(write(database, changes, answers, known.ids, "mergeline", {})))
+    watch.step(
+        "write", lambda: wait(write(database, changes, verdicts, NOW, known.ids, "mergeline", {}, lambda: answers))
+    )
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from mergeline.domain.batch import Refused, decide_batch
+from mergeline.domain.batch import Refused, answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
 from mergeline.domain.ledger import Ledger
@@ -233,14 +233,16 @@ Run = list[tuple[Message, tuple[Outgoing, ...]]]
 @pytest.fixture(scope="module")
 def run() -> Run:
     """Each message and the records that were published for it."""
-    state, ledger, answered = State(), Ledger(), []
+    state, rows, answered = State(), [], []
     for message in messages():
         request = decode(message)
         if isinstance(request, DeadLetterReason):
             item: Any = Refused(message, request, message.origin.request_id)
         else:
             item = prepare(request, CATALOGS.get(request.org_id))
-        (answer,) = decide_batch(state, ledger, [item], NOW, Limits(merge_max_entries=6), "mergeline.")
+        verdicts = judge_batch(state, Ledger(rows), [item], NOW, Limits(merge_max_entries=6))
+        (answer,) = answer_batch(verdicts, NOW, "mergeline.")
+        rows += [answer.row] if answer.row is not None else []
         answered.append((message, answer.outgoing))
     return answered
 

@@ -245,7 +245,7 @@ async def test_a_dead_letter_of_poison_is_replayed_as_it_was(desk, cursed):
     await desk.register(cursed, 1)
     message = desk.log.update(cursed, add=line("x"))
     (letter,) = await desk.persist(message)
-    assert letter.is_dead_letter
+    assert letter.kind == "dead_letter"
     (again,) = await desk.apply(message, horizons={AT: message.at.offset})
     assert again.outgoing == letter.outgoing
 
@@ -257,7 +257,7 @@ async def test_poison_is_tried_once_more_before_the_batch_is_taken_apart(new_sto
     assert failing.passed.count("begin") == 2
 
 
-@pytest.mark.parametrize("step", ["decode", "prepare", "decide_batch"])
+@pytest.mark.parametrize("step", ["decode_all", "prepare", "judge_batch", "answer_batch"])
 async def test_a_mistake_of_ours_in_one_message_is_its_alone(desk, monkeypatch, step):
     await desk.register(1, 2, 3)
     target = f"mergeline.store.apply.{step}"
@@ -278,8 +278,8 @@ async def test_a_mistake_of_ours_in_one_message_is_its_alone(desk, monkeypatch, 
     assert kinds(answers) == ["applied", "dead_letter", "applied"]
     assert answers[1].row.detail == "ZeroDivisionError"
     # Where it cannot even be decoded, it goes by the id of its place.
-    derived = messages[1].origin.request_id
-    assert (answers[1].row.org_id, answers[1].row.request_id) == ((0, derived) if step == "decode" else (ORG, "mine"))
+    found = answers[1].row.org_id, answers[1].row.request_id
+    assert found == ((0, messages[1].origin.request_id) if step == "decode_all" else (ORG, "mine"))
 
 
 async def test_what_not_even_a_dead_letter_mends_is_raised(new_store):

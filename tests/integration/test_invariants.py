@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from tests.integration.desk import AT, ORG, issue, line
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import meets
@@ -228,7 +229,7 @@ async def test_a_version_that_two_events_have_is_found(sql, world):
 @pytest.mark.parametrize("version", [b"-1", b'"2"', b"null", b"9223372036854775808", b"2.5", b"0"])
 async def test_a_version_that_no_event_can_have_is_found(sql, world, version):
     outgoing = unpack(await sql.fetchval("select outgoing from ledger where request_id = 'r-1'"))
-    broken = [outgoing[0]._replace(value=b'{"customerVersion":%b}' % version), *outgoing[1:]]
+    broken = [replace(outgoing[0], value=b'{"customerVersion":%b}' % version), *outgoing[1:]]
     await sql.execute("update ledger set outgoing = $1 where request_id = 'r-1'", pack(broken))
     first, *_ = await found(sql)
     assert first.offender in (
@@ -240,7 +241,7 @@ async def test_a_version_that_no_event_can_have_is_found(sql, world, version):
 @pytest.mark.parametrize("field", ["key", "value"])
 async def test_a_change_without_a_key_or_a_value_is_found(sql, world, field):
     outgoing = unpack(await sql.fetchval("select outgoing from ledger where request_id = 'r-1'"))
-    broken = [outgoing[0]._replace(**{field: None}), *outgoing[1:]]
+    broken = [replace(outgoing[0], **{field: None}), *outgoing[1:]]
     await sql.execute("update ledger set outgoing = $1 where request_id = 'r-1'", pack(broken))
     first, *_ = await found(sql)
     assert first.offender == "org 7: request r-1 has unreadable events"

@@ -46,16 +46,19 @@ async def test_replays_and_drops_count_neither_way(desk, sql, letters):
 
 async def test_who_asks_is_told_and_may_undo_the_batch(desk, sql, letters):
     told = []
-    await desk.apply(*letters(3), check_runs=lambda found: told.append(dict(found)))
+    await desk.apply(*letters(3), check_runs=lambda *found: told.append(found))
 
-    def refuse(found):
-        told.append(dict(found))
+    def refuse(*found):
+        told.append(found)
         raise Flood
 
     more = letters(2)
     with pytest.raises(Flood):
         await desk.apply(*more, published={AT: 9}, check_runs=refuse)
-    assert told == [{(UPDATES, 0): 3}, {(UPDATES, 0): 5}]
+    assert told == [
+        ({(UPDATES, 0): 3}, {(UPDATES, 0): [0, 1, 2]}),
+        ({(UPDATES, 0): 5}, {(UPDATES, 0): [letter.origin.offset for letter in more]}),
+    ]
     assert await runs(sql) == {0: 3}
     assert await sql.fetchval("select count(*) from ledger") == 3
     assert kinds(await desk.apply(*more)) == ["dead_letter", "dead_letter"]

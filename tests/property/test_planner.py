@@ -9,7 +9,7 @@ from tests.property import worlds as random
 from tests.property.model import named
 from tests.unit.world import ORG, Said, World
 
-from mergeline.domain.answers import Entry
+from mergeline.domain.answers import Entry, Scope
 from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Message, Outgoing
 from mergeline.domain.vocabulary import COUNTED_STATUSES, CardStatus, Topic
@@ -175,7 +175,7 @@ def replay_events(world: World, said: Said) -> None:
         if (ORG, victim) not in world.rows.customers:
             world.customer(victim)  # registered by this very request
         for moved in merged["movedIdentifiers"]:
-            entry = Entry(moved["type"], moved["value"], moved["source"], moved["accountId"] or "")
+            entry = Entry(moved["type"], moved["value"], Scope(moved["source"], moved["accountId"] or ""))
             assert world.rows.entries[ORG, entry] == victim
             world.rows.entries[ORG, entry] = survivor
         for redirect in said.of(Topic.CUSTOMER_REDIRECTS):
@@ -183,11 +183,11 @@ def replay_events(world: World, said: Said) -> None:
             world.customer(redirect["victimId"], merged_into=survivor)
         assert {r["victimId"] for r in said.of(Topic.CUSTOMER_REDIRECTS)} == {victim, *merged["repointedCustomerIds"]}
     for changed in said.of(Topic.IDENTIFIERS_CHANGED):
-        place = (changed["source"], changed["accountId"] or "")
+        scope = Scope(changed["source"], changed["accountId"] or "")
         for item in changed["removed"]:
-            del world.rows.entries[ORG, Entry(item["type"], item["value"], *place)]
+            del world.rows.entries[ORG, Entry(item["type"], item["value"], scope)]
         for item in changed["added"]:
-            entry = Entry(item["type"], item["value"], *place)
+            entry = Entry(item["type"], item["value"], scope)
             assert (ORG, entry) not in world.rows.entries
             world.rows.entries[ORG, entry] = changed["customerId"]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 from tests.property.model import Model, ModelCard
 from tests.unit.world import CATALOG, ORG, Rows, World
 
@@ -87,7 +87,7 @@ def model_of(world: World) -> Model:
         model.customers[customer_id] = customer.survivor_id
         model.versions[customer_id] = customer.version
     for (_, entry), owner in world.rows.entries.items():
-        model.entries[(entry.type, entry.value), tuple(entry.scope)] = owner
+        model.entries[(entry.type, entry.value), astuple(entry.scope)] = owner
     for (_, number), card in world.rows.cards.items():
         model.cards[number] = ModelCard(card.series_id, card.customer_id, card.label, card.status.value)
     return model

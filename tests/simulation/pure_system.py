@@ -33,10 +33,10 @@ class PureSystem:
         found = {m.at: replay(m, rows[m.at], "mergeline.").outgoing if m.at in rows else () for m in again}
         others = [message for message in messages if message.at not in found]
         said = self.world.batch(others)
-        for answer in (one.answer for one in said):
-            if answer.merge is not None:
-                row = answer.row
-                data = merge_data(answer.merge) | {"occurredAt": instant(row.decided_at), "requestId": row.request_id}
+        for one in said:
+            decision, row = one.verdict.decision, one.answer.row
+            if decision is not None and decision.merge is not None:
+                data = merge_data(decision.merge) | {"occurredAt": instant(row.decided_at), "requestId": row.request_id}
                 self.merges[event_id(row.org_id, row.request_id, Topic.CUSTOMER_MERGED, 0)] = unordered(moved(data))
         found |= {message.at: one.records for message, one in zip(others, said, strict=True)}
         return [found[message.at] for message in messages]
@@ -47,7 +47,7 @@ class PureSystem:
         return {
             "customers": {key: (row.survivor_id, row.version) for key, row in rows.customers.items()},
             "entries": {
-                (org, entry.type, entry.value, entry.source, entry.account or None): owner
+                (org, entry.type, entry.value, entry.scope.source, entry.scope.account or None): owner
                 for (org, entry), owner in rows.entries.items()
             },
             "cards": {

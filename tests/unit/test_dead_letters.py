@@ -1,30 +1,27 @@
 """How many dead letters in a row: the run at the end of what was answered."""
 
 import pytest
-from tests.unit.world import NOW
 
-from mergeline.domain.batch import Answer
+from mergeline.domain.batch import Refused, Verdict
 from mergeline.domain.dead_letters import runs
-from mergeline.domain.ledger import LedgerRow, RowKind
-from mergeline.domain.messages import Coordinate, Message
+from mergeline.domain.ledger import RowKind
+from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 
 TOPIC = "identifier-updates"
 LETTER, REPLAY = "x", "-"
 """Of a text, one character an answer; any other is one that ends a run."""
-KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER}
+KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER, REPLAY: None}
 
 
-def answers(text: str, partition: int = 0) -> list[Answer]:
-    return [answer(character, partition) for character in text]
+def verdicts(text: str, partition: int = 0) -> list[Verdict]:
+    return [verdict(character, partition) for character in text]
 
 
-def answer(character: str, partition: int) -> Answer:
+def verdict(character: str, partition: int) -> Verdict:
     place = Coordinate(TOPIC, partition, 0)
     message = Message(place, Coordinate("commands-by-customer", 5, 0), 0, None, b"")
-    if character == REPLAY:
-        return Answer(message, ())
-    row = LedgerRow(7, "r", KINDS[character], b"", "", None, place, message.at, None, NOW, ())
-    return Answer(message, (), row)
+    item = Refused(message, DeadLetterReason("INVALID_REQUEST", ""), "r")
+    return Verdict(item, message, 7, "r", b"", KINDS[character])
 
 
 @pytest.mark.parametrize(
@@ -43,20 +40,20 @@ def answer(character: str, partition: int) -> Answer:
     ],
 )
 def test_a_run_is_what_stands_at_the_end(text, before, after):
-    assert runs(answers(text), {(TOPIC, 0): before}) == {(TOPIC, 0): after}
+    assert runs(verdicts(text), {(TOPIC, 0): before}) == {(TOPIC, 0): after}
 
 
 def test_a_partition_without_an_answer_that_counts_is_not_touched():
-    assert runs(answers("--"), {(TOPIC, 0): 3}) == {}
+    assert runs(verdicts("--"), {(TOPIC, 0): 3}) == {}
 
 
 def test_each_partition_has_its_own_run():
-    mixed = [one for pair in zip(answers("xxx", 0), answers("xdx", 1), strict=True) for one in pair]
+    mixed = [one for pair in zip(verdicts("xxx", 0), verdicts("xdx", 1), strict=True) for one in pair]
     assert runs(mixed, {(TOPIC, 1): 9}) == {(TOPIC, 0): 3, (TOPIC, 1): 1}
 
 
 def test_a_run_over_two_batches_is_that_of_one():
     text = "xxdx-xrxxx"
     for cut in range(len(text) + 1):
-        first = runs(answers(text[:cut]), {})
-        assert first | runs(answers(text[cut:]), first) == runs(answers(text), {})
+        first = runs(verdicts(text[:cut]), {})
+        assert first | runs(verdicts(text[cut:]), first) == runs(verdicts(text), {})

@@ -243,10 +243,10 @@ def test_requested_at_has_no_effect(world: World) -> None:
     assert world.send(UPDATE | {"requestedAt": "1999-01-01T00:00:00Z"}).outcome["occurredAt"].startswith("2026")
 
 
-def test_the_merge_goes_with_the_answer(world: World) -> None:
+def test_the_merge_goes_with_the_verdict(world: World) -> None:
     world.entry(2, "line", "x", "ECOMMERCE")
-    assert world.send(UPDATE).answer.merge.survivor_id == 2
-    assert world.update(2, add=Y).answer.merge is None
+    assert world.send(UPDATE).verdict.decision.merge.survivor_id == 2
+    assert world.update(2, add=Y).verdict.decision.merge is None
 
 
 # ---------------------------------------------------------------- dead letters
@@ -303,7 +303,7 @@ def test_a_dead_letter_has_a_row_under_its_derived_id(
     stored = said.answer.row
     assert (stored.org_id, stored.request_id, stored.kind) == (org_id, "identifier-updates-0-0", RowKind.DEAD_LETTER)
     assert (stored.status, stored.outgoing) == (code, ())
-    assert said.answer.is_dead_letter
+    assert said.answer.kind == "dead_letter"
 
 
 def test_a_dead_letter_of_a_message_that_names_an_id_has_its_derived_id(world: World) -> None:

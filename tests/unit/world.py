@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from mergeline.domain.answers import Card, Customer, Entry
-from mergeline.domain.batch import Answer, Refused, decide_batch
+from msgspec.structs import astuple
+
+from mergeline.domain.answers import Card, Customer, Entry, Scope
+from mergeline.domain.batch import Answer, Refused, Verdict, answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
 from mergeline.domain.footprint import Candidates, Footprint, counted, footprint, merge_candidates
@@ -148,8 +150,8 @@ def _put(table: dict, key: object, was: object, row: object) -> None:
 class Said:
     """What was published for one message."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self, verdict: Verdict, answer: Answer) -> None:
+        self.verdict, self.answer = verdict, answer
         self.records = answer.outgoing
 
     def of(self, topic: str) -> list[dict]:
@@ -222,7 +224,7 @@ class World:
     ) -> None:
         if (org, owner) not in self.rows.customers:
             self.customer(owner, org=org)
-        self.rows.entries[org, Entry(kind, value, source, account)] = owner
+        self.rows.entries[org, Entry(kind, value, Scope(source, account))] = owner
 
     def card(self, number: str, label: str = "NOT_ISSUED", owner: int | None = None, series: int = 163) -> None:
         status = self.catalogs[ORG].labels[label]
@@ -234,7 +236,7 @@ class World:
         """Customer to entries, as (type, value, source, account)."""
         owned: dict[int, set[tuple[str, str, str, str]]] = {}
         for (_, entry), owner_id in self.rows.entries.items():
-            owned.setdefault(owner_id, set()).add(tuple(entry))
+            owned.setdefault(owner_id, set()).add((entry.type, entry.value, *astuple(entry.scope)))
         return owned
 
     @property
@@ -287,13 +289,14 @@ class World:
         """Decide the items together, on all rows and on the needed ones, and write."""
         runs = []
         for state in (self.rows.everything(), self.rows.what_is_needed(items, self.limits)):
-            answers = decide_batch(state, self.rows.ledger_for(items), items, self.now, self.limits, "mergeline.")
-            runs.append((answers, state.changes()))
-        (answers, changes), (answers_of_needed, changes_of_needed) = runs
-        assert answers_of_needed == answers, "a state of what is needed decides otherwise than one of everything"
+            verdicts = judge_batch(state, self.rows.ledger_for(items), items, self.now, self.limits)
+            runs.append((verdicts, state.changes()))
+        (verdicts, changes), (verdicts_of_needed, changes_of_needed) = runs
+        assert verdicts_of_needed == verdicts, "a state of what is needed decides otherwise than one of everything"
         assert changes_of_needed == changes
+        answers = answer_batch(verdicts, self.now, "mergeline.")
         self.rows.write(changes, answers)
-        return [Said(answer) for answer in answers]
+        return [Said(*both) for both in zip(verdicts, answers, strict=True)]
 
     def send(self, body: object, topic: str = Topic.IDENTIFIER_UPDATES, **place: object) -> Said:
         """Decide one message alone."""

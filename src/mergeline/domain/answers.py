@@ -12,25 +12,19 @@ from msgspec import Struct
 from mergeline.domain.vocabulary import CardStatus, ErrorCode, Status, WarningCode, upstream_code
 
 
-class Scope(NamedTuple):
+class Scope(Struct, frozen=True, gc=False, order=True):
     """Where an identifier lives; `account` is empty for a single-account source."""
 
     source: str
     account: str
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False, order=True):
     """One identifier in one scope."""
 
     type: str
     value: str
-    source: str
-    account: str
-
-    @property
-    def scope(self) -> Scope:
-        """Its source and account."""
-        return Scope(self.source, self.account)
+    scope: Scope
 
 
 class Problem(Struct, frozen=True, gc=False):

@@ -53,6 +53,27 @@ class _Refused(Exception):
 
 def decode(message: Message) -> Request | DeadLetterReason:
     """What the message asks for; or, never raising, why it is a dead letter."""
+    (request,) = decode_all([message])
+    return request
+
+
+def decode_all(messages: Sequence[Message]) -> list[Request | DeadLetterReason]:
+    """`decode` of each; the plain ones are read first, all of them, which takes less time than in turns."""
+    return [
+        _decode(message) if found is None else _plain_request(message, *found)
+        for message, found in zip(messages, [_plain(message) for message in messages], strict=True)
+    ]
+
+
+def _plain(message: Message) -> tuple[PlainUpdate, datetime | None] | None:
+    body = message.value
+    if message.origin.topic != Topic.IDENTIFIER_UPDATES or not body or len(body) > BYTES_MAX:
+        return None
+    return plain.read(body)
+
+
+def _decode(message: Message) -> Request | DeadLetterReason:
+    """The long way."""
     topic = message.origin.topic
     if topic not in _COMMANDS:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, "not sent to a public topic")
@@ -61,8 +82,6 @@ def decode(message: Message) -> Request | DeadLetterReason:
         return DeadLetterReason(DeadLetterCode.TOO_LARGE, f"{len(body)} bytes; at most {BYTES_MAX}")
     if not body:
         return DeadLetterReason(DeadLetterCode.MALFORMED_JSON, "no value")
-    if topic == Topic.IDENTIFIER_UPDATES and (update := plain.read(body)) is not None:
-        return _plain_request(message, body, *update)
     try:
         document = json_text.parse(body)
     except json_text.Malformed as error:
@@ -84,15 +103,14 @@ def decode(message: Message) -> Request | DeadLetterReason:
     return Request(message, request_id, hashlib.sha256(body).digest(), command)
 
 
-def _plain_request(
-    message: Message, body: bytes, update: PlainUpdate, requested_at: datetime | None
-) -> Request | DeadLetterReason:
+def _plain_request(message: Message, update: PlainUpdate, requested_at: datetime | None) -> Request | DeadLetterReason:
     adds, removes = _plainly_located("add", update.add), _plainly_located("remove", update.remove)
     try:
         command = _updating(update, adds, removes, requested_at)
     except _Refused as refused:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, update.org_id)
-    return Request(message, update.request_id or message.origin.request_id, hashlib.sha256(body).digest(), command)
+    body_sha256 = hashlib.sha256(message.value or b"").digest()
+    return Request(message, update.request_id or message.origin.request_id, body_sha256, command)
 
 
 def _org_of(document: Any) -> int:

@@ -114,7 +114,7 @@ def _adds(items: Sequence[Prepared | Refused], state: State) -> Iterator[tuple[I
     for item in items:
         if type(item) is Refused or item.errors or type(item.request.command) is RegisterCard:
             continue
-        org_id, customer_id = item.request.org_id, item.request.command.customer_id
+        org_id, customer_id = item.request.command.org_id, item.request.command.customer_id
         root = state.root(org_id, customer_id)
         root_id = root.customer_id if root is not None else customer_id
         for named in item.adds:

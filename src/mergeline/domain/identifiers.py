@@ -47,7 +47,7 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
     others: set[int] = set()
     survivors: set[int] = set()
     for item in prepared.adds:
-        entry = Entry(item.type, item.value, *scope)
+        entry = Entry(item.type, item.value, scope)
         holders = state.holders(org_id, item.type, item.value)
         if not holders:
             added.append(entry)
@@ -92,7 +92,7 @@ def _removes(state: State, prepared: Prepared, root: Customer) -> tuple[list[Ent
     for item in prepared.removes:
         holder = state.holders(root.org_id, item.type, item.value).get(prepared.scope)
         if holder == root.customer_id:
-            removed.append(Entry(item.type, item.value, *prepared.scope))
+            removed.append(Entry(item.type, item.value, prepared.scope))
         else:
             text = f"The customer has no such {item.type} in this scope."
             warnings.append(problem(WarningCode.NOT_PRESENT, text, item.path))

@@ -18,6 +18,7 @@ message under its request id is decided.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import final
 
 from msgspec import Struct
 
@@ -53,6 +54,16 @@ class LedgerRow(Struct, frozen=True, gc=False):
     outgoing: tuple[Outgoing, ...]
 
 
+@final
+class Own(Struct, frozen=True, gc=False):
+    """A message of the batch in hand that will have a row: what is known of that before the row is made."""
+
+    number: int
+    """Its place in the batch."""
+    body_sha256: bytes
+    at: Coordinate
+
+
 class Meaning(Enum):
     """What is to be done with a message."""
 
@@ -64,23 +75,23 @@ class Meaning(Enum):
 
 
 class Ledger:
-    """The rows of the request ids of a batch; grows with the batch's own answers."""
+    """The rows of the request ids of one batch; grows with the batch's own messages."""
 
     def __init__(self, rows: Iterable[LedgerRow] = ()) -> None:
-        self._decided: dict[tuple[int, str], LedgerRow] = {}
-        self._by_origin: dict[tuple[int, str, Coordinate], LedgerRow] = {}
+        self._decided: dict[tuple[int, str], LedgerRow | Own] = {}
+        self._by_origin: dict[tuple[int, str, Coordinate], LedgerRow | Own] = {}
         for row in rows:
-            self.add(row)
+            self.add(row.org_id, row.request_id, row.origin, row, decides=row.kind is RowKind.DECIDED)
 
-    def add(self, row: LedgerRow) -> None:
-        """Take a row in, so that the next message sees it."""
-        self._by_origin[row.org_id, row.request_id, row.origin] = row
-        if row.kind is RowKind.DECIDED:
-            self._decided[row.org_id, row.request_id] = row
+    def add(self, org_id: int, request_id: str, origin: Coordinate, row: LedgerRow | Own, *, decides: bool) -> None:
+        """Take a row in, so that the next message sees it; `decides`: whether it is the decided one of its id."""
+        self._by_origin[org_id, request_id, origin] = row
+        if decides:
+            self._decided[org_id, request_id] = row
 
     def meaning(
         self, org_id: int, request_id: str, body_sha256: bytes, origin: Coordinate, at: Coordinate
-    ) -> tuple[Meaning, LedgerRow | None]:
+    ) -> tuple[Meaning, LedgerRow | Own | None]:
         """What the message means, and the row that says so (None for DECIDE)."""
         own = self._by_origin.get((org_id, request_id, origin))
         if own is not None and own.body_sha256 == body_sha256:

@@ -48,7 +48,7 @@ class Message(Struct, frozen=True, gc=False):
     headers: tuple[Header, ...] = ()
 
 
-class Outgoing(NamedTuple):
+class Outgoing(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """One record to publish."""
 
     topic: str

@@ -4,21 +4,23 @@ In: messages in order; what was published before; how far the ledger's answers r
 order, committed together with everything they change. Never: a statement a message, a decision on what was read
 without its lock, or half a batch.
 
-    replays -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> decide -> write -> commit ]
-                              ^                                              |
-                              +---- what was found is more than was locked --+     at most LOCK_ROUNDS_MAX times
+    replays -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> judge -> write -> commit ]
+                              ^                                              |                  (and answer,
+                              +---- what was found is more than was locked --+                   meanwhile)
+                                          at most LOCK_ROUNDS_MAX times
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
 
-from mergeline.domain.batch import Answer, Refused, decide_batch
+from mergeline.domain.batch import Answer, Refused, answer_batch, judge_batch
 from mergeline.domain.commands import Request
-from mergeline.domain.decode import decode
+from mergeline.domain.decode import decode_all
 from mergeline.domain.footprint import Footprint, footprint
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Place
 from mergeline.domain.prepare import Prepared, prepare
@@ -81,9 +83,11 @@ class Store:
         """
         async with self.statements() as db:
             answers = await self._replays(db, messages, horizons)
-            items = [_decoded(message, forced) for message in messages if message.at not in answers]
-            decided = await self._in_rounds(db, items, published, check_runs)
-            answers |= {answer.message.at: answer for answer in decided}
+            left = [message for message in messages if message.at not in answers] if answers else messages
+            decided = await self._in_rounds(db, _decoded(left, forced), published, check_runs)
+        if not answers:
+            return decided
+        answers |= {answer.message.at: answer for answer in decided}
         return [answers[message.at] for message in messages]
 
     @asynccontextmanager
@@ -116,10 +120,11 @@ class Store:
         """Each round locks what the one before has found, and starts from what is committed then."""
         found: set[CustomerKey] = set()
         for _ in range(LOCK_ROUNDS_MAX):
-            org_ids = {item.org_id for item in items if type(item) is Request}
+            org_ids = {item.command.org_id for item in items if type(item) is Request}
             catalogs = await self._catalogs.get(db, org_ids)
             prepared = [
-                item if type(item) is Refused else prepare(item, catalogs[item.org_id].catalog) for item in items
+                item if type(item) is Refused else prepare(item, catalogs[item.command.org_id].catalog)
+                for item in items
             ]
             touched = footprint(prepared)
             touched.customers |= found
@@ -152,27 +157,34 @@ class Store:
             raise _Uncovered(found.uncovered, changed)
         state, known = found.state, await read_ledger(db, prepared, found.requests)
         await read_holdings(db, prepared, touched, state, options.limits, options.held_rows_max)
-        answers = decide_batch(state, known.ledger, prepared, now, options.limits, options.topic_prefix)
-        await count_runs(db, options.group_id, answers, found.runs, published, check_runs)
-        await write(db, state.changes(), answers, known.ids, options.group_id, published)
+        verdicts = judge_batch(state, known.ledger, prepared, now, options.limits)
+        await count_runs(db, options.group_id, verdicts, found.runs, published, check_runs)
+        answer = partial(answer_batch, verdicts, now, options.topic_prefix)
+        answers = await write(db, state.changes(), verdicts, now, known.ids, options.group_id, published, answer)
         if any(answer.row is None for answer in answers):
             await db.fetch("barrier")
         return answers
 
 
-def _decoded(message: Message, forced: Mapping[Coordinate, str]) -> Request | Refused:
-    """The request of a message; or what is to be said where there is none, or it must not be tried again."""
-    text = forced.get(message.at)
+def _decoded(messages: Sequence[Message], forced: Mapping[Coordinate, str]) -> list[Request | Refused]:
+    """The request of each message; or what is to be said where there is none, or it must not be tried again."""
+    decoded = iter(decode_all([message for message in messages if message.at not in forced]))
+    return [
+        _forced(message, forced[message.at]) if message.at in forced else _refused(message, next(decoded))
+        for message in messages
+    ]
+
+
+def _refused(message: Message, request: Request | DeadLetterReason) -> Request | Refused:
+    return Refused(message, request, message.origin.request_id) if type(request) is DeadLetterReason else request
+
+
+def _forced(message: Message, text: str) -> Refused:
     try:
-        request = decode(message)
-    except Exception:
-        # `decode` never raises; if it should, the message is isolated like any other, and ends here.
-        if text is None:
-            raise
+        (request,) = decode_all([message])
+    except Exception:  # noqa: BLE001 (`decode_all` never raises; if it should, the message was isolated, and ends here)
         request = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text)
     if type(request) is DeadLetterReason:
         return Refused(message, request, message.origin.request_id)
-    if text is not None:
-        reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, request.org_id)
-        return Refused(message, reason, request.request_id)
-    return request
+    reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, request.org_id)
+    return Refused(message, reason, request.request_id)

@@ -169,8 +169,9 @@ def _put_held(
     """What each possible victim holds, cut where it is too much for a victim."""
     held = {key: Held() for key in movable}
     for org_id, kind, value, source, account, customer_id in entries:
-        state.entries.setdefault((org_id, kind, value), {})[Scope(source, account)] = customer_id
-        held[org_id, customer_id].entries.add(Entry(kind, value, source, account))
+        scope = Scope(source, account)
+        state.entries.setdefault((org_id, kind, value), {})[scope] = customer_id
+        held[org_id, customer_id].entries.add(Entry(kind, value, scope))
     for row in cards:
         card = card_of(row)
         state.cards[card.org_id, card.number] = card

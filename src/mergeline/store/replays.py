@@ -15,11 +15,8 @@ from mergeline.store.statements import Statements, columns_of
 
 def at_or_below(messages: Iterable[Message], horizons: Mapping[Place, int]) -> list[Message]:
     """The messages that the ledger may have answers for by their place."""
-    return [
-        message
-        for message in messages
-        if message.at.offset <= horizons.get(Place(message.at.topic, message.at.partition), -1)
-    ]
+    reach: dict[tuple[str, int], int] = {(*place,): offset for place, offset in horizons.items()}
+    return [message for message in messages if message.at.offset <= reach.get(message.at[:2], -1)]
 
 
 async def read_replays(db: Statements, messages: Sequence[Message], topic_prefix: str) -> dict[Coordinate, Answer]:

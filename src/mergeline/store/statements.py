@@ -10,9 +10,9 @@ is a list again, through an abstract base class, which took a tenth of a batch.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
@@ -21,6 +21,7 @@ from mergeline.store.queries import SQL
 
 # As text: only the stubs of asyncpg know the parameter.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+_Result = TypeVar("_Result")
 OnStatement = Callable[[str], Awaitable[None]]
 SENT: Final = {name: re.sub(r"(\$\d+)(::\w+\[\])", r"\1::text\2", text) for name, text in SQL.items()}
 """The statements with their columns as text."""
@@ -86,6 +87,16 @@ class Statements:
     async def _announce(self, name: str) -> None:
         if self._on_statement is not None:
             await self._on_statement(name)
+
+
+async def meanwhile(sending: Coroutine[Any, Any, object], work: Callable[[], _Result]) -> _Result:
+    """Do some work of Python's while the database has a statement to do; what comes of the work, once both are done."""
+    sent = asyncio.create_task(sending)
+    try:
+        await asyncio.sleep(0)  # it is sent now
+        return work()
+    finally:
+        await sent
 
 
 def array_text(column: Sequence[Any]) -> str:

@@ -1,25 +1,27 @@
 """What a batch changed, into the tables.
 
-In: net changes, each beside what was read, the answers, and how far partitions are published. Out: rows, written by
-three statements at most, whatever the batch. Never: a row written over another than the one that was read: `Overtaken`
-instead.
+In: net changes, each beside what was read, the verdicts and the answers, and how far partitions are published. Out:
+rows, written by three statements at most, whatever the batch. Never: a row written over another than the one that was
+read: `Overtaken` instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Final
 
 import orjson
 
-from mergeline.domain.batch import Answer
+from mergeline.domain.answers import Merge
+from mergeline.domain.batch import Answer, Verdict
 from mergeline.domain.events import event_id, merge_data
-from mergeline.domain.ledger import LedgerRow, RowKind
+from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Place
 from mergeline.domain.state import Changes
 from mergeline.domain.vocabulary import Topic
 from mergeline.store.failures import Overtaken
 from mergeline.store.read import RequestKey
 from mergeline.store.rows import LEDGER_COLUMNS, day_of, ledger_values
-from mergeline.store.statements import Statements, columns_of
+from mergeline.store.statements import Statements, columns_of, meanwhile
 
 Parts = dict[str, tuple[int, list[tuple[Any, ...]]]]
 """By the name of a part of a statement: how many columns, and the rows."""
@@ -29,7 +31,7 @@ REST: Final = (
     *("merges_insert", "requests_update"),
 )
 """The parts of the statements `write` and `write_rest`, in the order of their columns."""
-NO_CHANGES: Final = Changes((), (), ())
+NOTHING: Final[Parts] = {"customers_update": (7, []), "entries_insert": (6, []), "requests_insert": (7, [])}
 NO_PLACE: Final = (None, None, None, None)
 """Of a request id without a decided row: its day, topic, partition and offset."""
 
@@ -37,40 +39,48 @@ NO_PLACE: Final = (None, None, None, None)
 async def write(
     db: Statements,
     changes: Changes,
-    answers: Sequence[Answer],
+    verdicts: Sequence[Verdict],
+    now: datetime,
     known: frozenset[RequestKey],
     group_id: str,
     published: Mapping[Place, int],
-) -> None:
-    """Everything that a batch changes.
+    answer: Callable[[], list[Answer]],
+) -> list[Answer]:
+    """Everything that a batch changes; the answers.
 
     Args:
         db: in the batch's transaction.
         changes: customers, entries and cards.
-        answers: their merges, request ids and ledger rows.
+        verdicts: their merges and request ids.
+        now: when they were decided.
         known: the request ids that the ledger has rows of already.
         group_id: whose partitions.
         published: of partitions, the first offset not yet published.
+        answer: makes the answers, whose rows go into the ledger; called while PostgreSQL writes the rest.
 
     Raises:
         Overtaken: if a row is not as it was read.
     """
-    rows = [answer.row for answer in answers if answer.row is not None]
-    requests = _requests(rows)
+    requests = _requests(verdicts, day_of(now))
     parts: Parts = {
         **_customers(changes),
         **_entries(changes),
         **_cards(changes),
-        "merges_insert": (7, [_merge_values(answer) for answer in answers if answer.merge is not None]),
+        "merges_insert": (7, [_merge_values(verdict, merge, now) for verdict, merge in _merges(verdicts)]),
         "requests_insert": (7, [values for key, values in requests.items() if key not in known]),
         "requests_update": (7, [values for key, values in requests.items() if key in known]),
     }
     if any(parts[name][1] for name in REST):
         await _write(db, "write_rest", {name: parts[name] for name in REST})
-    progress = columns_of(sorted((*place, offset) for place, offset in published.items()), 3)
-    await _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *progress)
+    common = _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *_progress(published))
+    answers, rows = await meanwhile(common, lambda: _with_rows(answer()))
     if rows:
-        await db.copy("ledger", LEDGER_COLUMNS, map(ledger_values, rows))
+        await db.copy("ledger", LEDGER_COLUMNS, rows)
+    return answers
+
+
+def _with_rows(answers: list[Answer]) -> tuple[list[Answer], list[tuple[Any, ...]]]:
+    return answers, [ledger_values(answer.row) for answer in answers if answer.row is not None]
 
 
 async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> None:
@@ -84,7 +94,12 @@ async def _write(db: Statements, statement: str, parts: Parts, *more: object) ->
 async def write_progress(db: Statements, group_id: str, published: Mapping[Place, int]) -> None:
     """Raise `published_offset` of each partition, and nothing else; it never goes back."""
     if published:
-        await write(db, NO_CHANGES, (), frozenset(), group_id, published)
+        await _write(db, "write", NOTHING, group_id, *_progress(published))
+
+
+def _progress(published: Mapping[Place, int]) -> list[list[Any]]:
+    """Columns of topic, partition, offset."""
+    return columns_of(sorted((*place, offset) for place, offset in published.items()), 3)
 
 
 def _customers(changes: Changes) -> Parts:
@@ -105,11 +120,17 @@ def _customers(changes: Changes) -> Parts:
 
 
 def _entries(changes: Changes) -> Parts:
-    gone = [(org_id, *entry, was) for org_id, entry, was, now in changes.entries if now is None]
-    moved = [
-        (org_id, *entry, was, now) for org_id, entry, was, now in changes.entries if was is not None and now is not None
-    ]
-    new = [(org_id, *entry, now) for org_id, entry, was, now in changes.entries if was is None]
+    gone: list[tuple[Any, ...]] = []
+    moved: list[tuple[Any, ...]] = []
+    new: list[tuple[Any, ...]] = []
+    for org_id, entry, was, now in changes.entries:
+        named = (org_id, entry.type, entry.value, entry.scope.source, entry.scope.account)
+        if now is None:
+            gone.append((*named, was))
+        elif was is None:
+            new.append((*named, now))
+        else:
+            moved.append((*named, was, now))
     return {"entries_delete": (6, gone), "entries_move": (7, moved), "entries_insert": (6, new)}
 
 
@@ -133,28 +154,33 @@ def _cards(changes: Changes) -> Parts:
     return {"cards_insert": (9, new), "cards_update": (9, changed)}
 
 
-def _merge_values(answer: Answer) -> tuple[Any, ...]:
-    merge, row = answer.merge, answer.row
-    if merge is None or row is None:
-        raise AssertionError("a merge is part of a decision, which has a row")
+def _merges(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, Merge]]:
+    for verdict in verdicts:
+        if verdict.decision is not None and verdict.decision.merge is not None:
+            yield verdict, verdict.decision.merge
+
+
+def _merge_values(verdict: Verdict, merge: Merge, now: datetime) -> tuple[Any, ...]:
     return (
-        row.org_id,
+        verdict.org_id,
         merge.victim_id,
         merge.survivor_id,
-        event_id(row.org_id, row.request_id, Topic.CUSTOMER_MERGED, 0),
-        row.request_id,
-        row.decided_at,
+        event_id(verdict.org_id, verdict.request_id, Topic.CUSTOMER_MERGED, 0),
+        verdict.request_id,
+        now,
         orjson.dumps(merge_data(merge)).decode(),
     )
 
 
-def _requests(rows: Sequence[LedgerRow]) -> dict[RequestKey, tuple[Any, ...]]:
+def _requests(verdicts: Sequence[Verdict], day: date) -> dict[RequestKey, tuple[Any, ...]]:
     """The row of each request id: the day of its latest message, and where its decided row lies."""
     values: dict[RequestKey, tuple[Any, ...]] = {}
-    for row in rows:
-        key, day = (row.org_id, row.request_id), day_of(row.decided_at)
-        if row.kind is RowKind.DECIDED:
-            place: tuple[Any, ...] = (day, *row.at)
+    for verdict in verdicts:
+        if verdict.kind is None:
+            continue
+        key = (verdict.org_id, verdict.request_id)
+        if verdict.kind is RowKind.DECIDED:
+            place: tuple[Any, ...] = (day, *verdict.message.at)
         else:
             place = values[key][len(key) + 1 :] if key in values else NO_PLACE
         values[key] = (*key, day, *place)
