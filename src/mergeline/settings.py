@@ -107,7 +107,7 @@ class Settings(BaseModel):
     )
 
     # -------------------------------------------------------- batches
-    batch_max: int = Field(500, ge=1, le=10_000, description="messages in one transaction")
+    batch_max: int = Field(500, ge=1, le=10_000, description="messages in one transaction of the database")
     batch_max_bytes: int = Field(
         8_388_608, ge=65_536, le=1_073_741_824, description="bytes of messages in one transaction; bounds memory"
     )

@@ -79,8 +79,8 @@ async def test_each_of_these_that_ended_a_worker_or_held_its_partition(world, se
 LARGE = 1_500
 BATCH_MIB = 2
 BOUND_MIB = 120 + 12 * 2 + 8 * (1 + Settings.model_fields["apply_lanes"].default) * BATCH_MIB
-"""A worker's own, two fetches for each of the twelve partitions, and two batches of the router and of each lane, in
-four forms: fetched, as text, as a record to publish, and in the batch that goes to the broker."""
+"""A worker's own, two fetches for each of the twelve partitions, and two batches of the router and of each lane of
+apply, in four forms: fetched, as text, as a record to publish, and in the batch that goes to the broker."""
 
 
 def of_64_kib(count):

@@ -15,10 +15,10 @@ def gate():
 
 
 def passes(gate, run, offsets, place=HERE):
-    """Whether a batch of messages from these offsets passes, after which so many dead letters in a row have come."""
+    """Whether a batch from these offsets passes: of dead letters, so many in a row with it, or, at 0, of answers."""
     gate.saw(Coordinate(*place, offset) for offset in offsets)
     try:
-        gate.check({place: run})
+        gate.check({place: run}, {place: list(offsets)} if run else {})
     except DeadLetterFlood:
         return False
     return True
@@ -66,6 +66,24 @@ def test_a_run_that_a_restart_found_goes_on(gate):
 def test_bad_messages_among_good_ones_are_no_flood_after_a_restart_either(gate):
     for number in range(1, 3_000):
         assert passes(gate, 158 + number, [100 * number])
+
+
+def test_a_batch_beside_it_and_far_ahead_neither_makes_a_flood_nor_hides_one(gate):
+    """Lanes: those of unreadable messages lag behind those of good ones."""
+    assert passes(gate, 0, range(READ_BEFORE_A_VERDICT))
+    for number in range(150):
+        assert passes(gate, number, [10_000 + 100 * number])
+        assert passes(gate, 0, [24_890])
+    assert passes(gate, 151, [24_900])
+    assert passes(gate, 99, range(30_000, 30_100))
+    assert passes(gate, 0, [50_000])
+    assert not passes(gate, LIMIT + 1, [30_100])
+
+
+def test_a_batch_that_is_tried_again_counts_once(gate):
+    assert passes(gate, 0, range(READ_BEFORE_A_VERDICT))
+    for _ in range(50):
+        assert passes(gate, LIMIT + 1, range(5_000, 5_040))
 
 
 def test_partitions_are_judged_apart(gate):

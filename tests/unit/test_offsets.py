@@ -1,25 +1,36 @@
 """The group's offsets: what was committed stays committed."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from mergeline.stream.offsets import Offsets
+from mergeline.stream.offsets import NO_GENERATION, Offsets
+from mergeline.stream.publisher import PublishFailed
 
 ONE, TWO = TopicPartition("updates", 0), TopicPartition("updates", 1)
 
 
 class Group:
-    """A coordinator, a consumer and its thread."""
+    """A coordinator, a consumer with its subscription, and its thread."""
 
     def __init__(self):
         self.committed, self.commits = {}, []
-        self._coordinator = self
+        self.generation = 7
+        self.known = asyncio.Event()
+        self.known.set()
+        self.tps = {ONE, TWO}
+        self._coordinator = self._subscription = self.subscription = self.assignment = self
+        self._commit_lock = asyncio.Lock()
 
-    async def commit(self, ends):
-        self.commits.append(dict(ends))
+    async def ensure_coordinator_known(self):
+        await self.known.wait()
+
+    async def _do_commit_offsets(self, _, marks):
+        ends = {tp: mark.offset for tp, mark in marks.items()}
+        self.commits.append(ends)
         self.committed |= ends
 
     async def fetch_committed_offsets(self, partitions):
@@ -44,8 +55,11 @@ def group():
 
 
 @pytest.fixture
-def offsets(group):
-    return Offsets(SimpleNamespace(consumer=SimpleNamespace(_thread=group)))
+async def offsets(group):
+    """Both partitions are acquired."""
+    offsets = Offsets(SimpleNamespace(consumer=SimpleNamespace(_thread=group)))
+    await offsets.positions([ONE, TWO])
+    return offsets
 
 
 async def test_a_commit_that_arrives_late_and_takes_an_offset_back_is_mended(offsets, group):
@@ -73,3 +87,58 @@ async def test_a_partition_that_is_not_ours_any_more_or_was_another_workers_mean
     await offsets.positions([ONE])  # acquired again: what stands there now is where it goes on
     await offsets.keep([ONE])
     assert group.commits == [{ONE: 165, TWO: 20}]
+
+
+@pytest.mark.parametrize("generation", [8, NO_GENERATION], ids=["a later one", "none any more"])
+async def test_nothing_is_committed_in_another_generation_than_the_positions_were_read_in(offsets, group, generation):
+    """Somebody else may have committed more; as no member at all, the broker would take it once the group is empty."""
+    group.generation = generation
+    with pytest.raises(PublishFailed, match="CommitFailedError"):
+        await offsets.commit({ONE: 165})
+    assert group.commits == []
+
+
+async def test_who_was_no_member_when_positions_were_read_commits_nothing(offsets, group):
+    group.generation = NO_GENERATION
+    await offsets.positions([ONE])
+    with pytest.raises(PublishFailed, match="CommitFailedError"):
+        await offsets.commit({ONE: 165})
+    assert group.commits == []
+
+
+async def test_nothing_is_committed_for_a_partition_that_is_not_assigned(offsets, group):
+    group.tps = {TWO}
+    with pytest.raises(PublishFailed, match="IllegalStateError"):
+        await offsets.commit({ONE: 165, TWO: 20})
+    assert group.commits == []
+
+
+async def test_a_commit_that_was_given_up_does_not_go_on(offsets, group, monkeypatch):
+    monkeypatch.setattr("mergeline.stream.offsets.CALL_TIMEOUT_S", 0.01)
+    group.known.clear()
+    with pytest.raises(PublishFailed, match="TimeoutError"):
+        await offsets.commit({ONE: 165})
+    group.known.set()
+    await asyncio.sleep(0.05)
+    assert group.commits == []
+
+
+async def test_a_call_that_the_consumers_thread_cancels_has_failed_and_whoever_made_it_goes_on(offsets, group):
+    async def cancelled(*_):
+        raise asyncio.CancelledError
+
+    group.call_thread = cancelled
+    with pytest.raises(PublishFailed, match="ConnectionAbortedError"):
+        await offsets.commit({ONE: 165})
+
+
+async def test_whoever_cancels_a_call_ends_it(offsets, group):
+    group.known.clear()
+    calling = asyncio.create_task(offsets.commit({ONE: 165}))
+    await asyncio.sleep(0.01)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    group.known.set()
+    await asyncio.sleep(0.01)
+    assert group.commits == []

@@ -2,81 +2,11 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 import pytest
-from aiokafka import TopicPartition
+from tests.unit.piped import ONE, TWO, Bench, Record, Stage, records, under_way
 
-from mergeline.domain.messages import Outgoing
-from mergeline.stream.pipeline import Pipeline, Work
 from mergeline.stream.publisher import PublishFailed
-
-ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
-
-
-@dataclass(frozen=True)
-class Record:
-    topic: str
-    partition: int
-    offset: int
-    value: bytes = b""
-    key: bytes | None = None
-    headers: tuple = ()
-
-
-def records(partition, *offsets):
-    return [Record("t", partition, offset) for offset in offsets]
-
-
-class Stage:
-    """Publishes into a list; `acquisitions` and `failures` are consumed one by one."""
-
-    name = "test"
-
-    def __init__(self, *acquisitions, failures=()):
-        self.acquisitions, self.failures = list(acquisitions), list(failures)
-        self.processed, self.published, self.released = [], [], 0
-        self.may_publish = asyncio.Event()
-        self.may_publish.set()
-
-    async def acquire(self, partitions):
-        found = self.acquisitions.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    async def process(self, batch):
-        self.processed.append([r.offset for _, found, _ in batch for r in found])
-        return [
-            Work(place, r.offset, (Outgoing("out", None, f"{r.partition}/{r.offset}".encode()),))
-            for place, found, _ in batch
-            for r in found
-        ]
-
-    async def publish(self, batch, ends):
-        await self.may_publish.wait()
-        if self.failures and self.failures.pop(0):
-            raise PublishFailed("told to")
-        self.published.append(([record.value.decode() for record in batch], dict(ends)))
-
-    async def release(self):
-        self.released += 1
-
-
-class Bench:
-    def __init__(self, stage, ours=lambda: True, batch_max=10, batch_max_bytes=1000, batch_wait_ms=0, lanes=None):
-        self.failed = []
-        self.pipeline = Pipeline(
-            stage, [ONE, TWO], batch_max=batch_max, batch_max_bytes=batch_max_bytes, batch_wait_ms=batch_wait_ms,
-            lanes=[] if lanes is None else lanes, still_ours=ours, got_room=lambda: None, fail=self.failed.append,
-        )  # fmt: skip
-
-    async def settled(self, stage, count):
-        for _ in range(200):
-            if len(stage.published) >= count or self.failed:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError(stage.published)
 
 
 async def test_a_batch_holds_what_gathered_of_all_partitions_with_their_ends():
@@ -111,17 +41,6 @@ async def test_a_batch_is_at_most_batch_max_and_keeps_order():
     await bench.pipeline.close(1)
 
 
-async def under_way(**options):
-    """A pipeline whose first batch, offset 0, is being published, and then gets what follows."""
-    stage = Stage({ONE: 0, TWO: 0})
-    stage.may_publish.clear()
-    bench = Bench(stage, **options)
-    await bench.pipeline.open()
-    bench.pipeline.put(records(1, 0))
-    await asyncio.sleep(0.01)
-    return stage, bench
-
-
 async def test_a_small_batch_gathers_until_the_one_before_is_done():
     stage, bench = await under_way(batch_wait_ms=10_000)
     for offset in (1, 2, 3):
@@ -132,37 +51,6 @@ async def test_a_small_batch_gathers_until_the_one_before_is_done():
     await bench.settled(stage, 2)
     assert stage.processed == [[0], [1, 2, 3]]
     await bench.pipeline.close(1)
-
-
-async def test_a_small_batch_gathers_until_no_lane_has_one_under_way():
-    lanes = []
-    stage, bench = await under_way(batch_wait_ms=10_000, lanes=lanes)
-    other = Stage({ONE: 0, TWO: 0})
-    beside = Bench(other, batch_wait_ms=10_000, lanes=lanes)
-    await beside.pipeline.open()
-    bench.pipeline.put(records(1, 1))
-    for offset in (0, 1):
-        beside.pipeline.put(records(2, offset))
-        await asyncio.sleep(0.01)
-    assert (stage.processed, other.processed) == ([[0]], [])
-    stage.may_publish.set()
-    await beside.settled(other, 1)
-    await bench.settled(stage, 2)
-    assert (stage.processed, other.processed) == ([[0], [1]], [[0, 1]])
-    await asyncio.gather(bench.pipeline.close(1), beside.pipeline.close(1))
-
-
-async def test_a_whole_batch_waits_for_no_lane():
-    lanes = []
-    stage, bench = await under_way(batch_wait_ms=10_000, lanes=lanes)
-    other = Stage({ONE: 0, TWO: 0})
-    beside = Bench(other, batch_max=2, batch_wait_ms=10_000, lanes=lanes)
-    await beside.pipeline.open()
-    beside.pipeline.put(records(2, 0, 1))
-    await beside.settled(other, 1)
-    assert (stage.published, other.processed) == ([], [[0, 1]])
-    stage.may_publish.set()
-    await asyncio.gather(bench.pipeline.close(1), beside.pipeline.close(1))
 
 
 @pytest.mark.parametrize(
@@ -193,13 +81,13 @@ async def test_there_is_room_for_two_batches_and_no_more():
     bench = Bench(stage, batch_max=2)
     await bench.pipeline.open()
     bench.pipeline.put(records(1, 0, 1, 2))
-    assert bench.pipeline.has_room()
+    assert bench.pipeline.has_room(ONE)
     bench.pipeline.put(records(1, 3))
-    assert not bench.pipeline.has_room()
+    assert not bench.pipeline.has_room(ONE)
     stage.may_publish.set()
     await bench.settled(stage, 2)
     await asyncio.sleep(0.01)
-    assert bench.pipeline.has_room()
+    assert bench.pipeline.has_room(ONE)
     await bench.pipeline.close(1)
 
 
@@ -226,14 +114,15 @@ async def test_there_is_room_for_the_bytes_of_two_batches():
     bench = Bench(stage, batch_max_bytes=100)
     await bench.pipeline.open()
     bench.pipeline.put([record_of(0, 199)])
-    assert bench.pipeline.has_room()
+    assert bench.pipeline.has_room(ONE)
     bench.pipeline.put([record_of(1, 1)])
-    assert not bench.pipeline.has_room()
+    assert not bench.pipeline.has_room(ONE)
     stage.may_publish.set()
     await bench.settled(stage, 2)
     await asyncio.sleep(0.01)
-    assert bench.pipeline.has_room()
-    assert (bench.pipeline._held, bench.pipeline._held_bytes) == (0, 0)
+    assert bench.pipeline.has_room(ONE)
+    (lane,) = bench.pipeline._lanes
+    assert (lane._held, lane._held_bytes) == (0, 0)
     await bench.pipeline.close(1)
 
 
@@ -291,7 +180,7 @@ async def test_a_worker_that_lost_its_partitions_goes_quiet_and_acquires_nothing
     await bench.pipeline.open()
     bench.pipeline.put(records(1, 0))
     await asyncio.sleep(0.05)
-    assert (stage.published, bench.failed, bench.pipeline.has_room()) == ([], [], False)
+    assert (stage.published, bench.failed, bench.pipeline.has_room(ONE)) == ([], [], False)
     await bench.pipeline.close(1)
 
 
@@ -299,7 +188,7 @@ async def test_what_a_stage_cannot_mend_ends_the_process():
     stage = Stage({ONE: 0, TWO: 0})
     boom = ValueError("no way")
 
-    async def process(batch):
+    async def process(batch, partitions):
         raise boom
 
     stage.process = process
@@ -343,7 +232,7 @@ async def test_a_cancellation_that_a_breaking_connection_swallows_is_said_again(
     class Deaf(Stage):
         asleep = False
 
-        async def process(self, batch):
+        async def process(self, batch, partitions):
             self.asleep = True
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)

@@ -1,5 +1,7 @@
 """What a stage does around its producer: offsets are committed behind the records that go with them, or not at all."""
 
+import asyncio
+
 import pytest
 from aiokafka import TopicPartition
 
@@ -8,9 +10,11 @@ from mergeline.settings import Settings
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.route import RouteStage
+from mergeline.stream.trailing import Trailing
 
 RECORDS = [Outgoing("update-outcomes", b"7:1", b"{}")]
 ENDS = {TopicPartition("mergeline.commands-by-customer", 0): 5}
+REFUSED = PublishFailed("told to")
 
 
 class Publisher:
@@ -20,24 +24,41 @@ class Publisher:
 
     def __init__(self, done, *, fails):
         self._done, self._fails = done, fails
+        self.kills = 0
 
     async def publish(self, records, offsets):
         if self._fails:
             raise PublishFailed("told to")
         self._done.append(("records", len(records)))
 
+    async def kill(self):
+        self.kills += 1
+
 
 class Offsets:
-    def __init__(self, done):
-        self._done = done
+    """The group's offsets; the first `refusals` commits end with the error."""
+
+    def __init__(self, done, *, refusals=0, committed=0, error=REFUSED):
+        self._done, self.refusals, self._committed, self._error = done, refusals, committed, error
+
+    async def positions(self, partitions):
+        return dict.fromkeys(partitions, self._committed)
 
     async def commit(self, ends):
+        if self.refusals:
+            self.refusals -= 1
+            raise self._error
         self._done.append(("offsets", dict(ends)))
 
 
+class Producers:
+    async def start(self):
+        return Publisher([], fails=False)
+
+
 def router(publisher, offsets):
-    stage = RouteStage(None, offsets, "mergeline.")
-    stage._publisher = publisher
+    stage = RouteStage(Producers(), offsets, "mergeline.")
+    stage._publisher, stage._trailing = publisher, Trailing(offsets, {})
     return stage
 
 
@@ -47,10 +68,19 @@ def at_least_once(publisher, offsets):
     return stage
 
 
+async def until(ready):
+    for _ in range(400):
+        if ready():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("not in time")
+
+
 @pytest.mark.parametrize("stage", [router, at_least_once])
 async def test_offsets_are_committed_once_the_records_are_acknowledged(stage):
     done = []
     await stage(Publisher(done, fails=False), Offsets(done)).publish(RECORDS, ENDS)
+    await until(lambda: len(done) == 2)
     assert done == [("records", 1), ("offsets", ENDS)]
 
 
@@ -60,3 +90,146 @@ async def test_no_offset_is_committed_of_records_that_may_not_be_there(stage):
     with pytest.raises(PublishFailed):
         await stage(Publisher(done, fails=True), Offsets(done)).publish(RECORDS, ENDS)
     assert done == []
+
+
+# ---------------------------------------------------------------- the router's offsets, at a pace
+
+PLACE = TopicPartition("mergeline.identifier-updates", 0)
+OTHER = TopicPartition("mergeline.identifier-updates", 1)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    monkeypatch.setattr("mergeline.stream.trailing.COMMIT_PACE_S", 60.0)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("mergeline.stream.trailing.COMMIT_PACE_S", 0.01)
+
+
+def offsets_of(done):
+    return [ends for kind, ends in done if kind == "offsets"]
+
+
+async def test_a_batch_waits_for_no_commit_and_many_batches_have_one(quick):
+    done = []
+    stage = router(Publisher(done, fails=False), Offsets(done))
+    for end in range(1, 6):
+        await stage.publish(RECORDS, {PLACE: end})
+        await stage.publish(RECORDS, {OTHER: 2 * end})
+    assert offsets_of(done) == []
+    await until(lambda: offsets_of(done))
+    assert offsets_of(done) == [{PLACE: 5, OTHER: 10}]
+
+
+async def test_the_next_commit_keeps_the_pace_and_leaving_does_not_wait_for_it(slow):
+    done = []
+    stage = router(Publisher(done, fails=False), Offsets(done))
+    await stage.publish(RECORDS, {PLACE: 1})
+    await until(lambda: offsets_of(done))
+    await stage.publish(RECORDS, {PLACE: 2})
+    await asyncio.sleep(0.05)
+    assert offsets_of(done) == [{PLACE: 1}]
+    await stage.release()
+    assert offsets_of(done) == [{PLACE: 1}, {PLACE: 2}]
+
+
+@pytest.mark.parametrize("error", [REFUSED, RuntimeError("unheard of")])
+async def test_a_refused_commit_stops_the_router_until_it_has_acquired_again(slow, error):
+    done = []
+    offsets = Offsets(done, refusals=1, error=error)
+    stage = router(Publisher(done, fails=False), offsets)
+    await stage.publish(RECORDS, {PLACE: 1})
+    await until(lambda: not offsets.refusals)
+    with pytest.raises(PublishFailed):
+        await stage.publish(RECORDS, {PLACE: 2})
+    await stage.release()
+    await stage.acquire([PLACE], {PLACE: 1})
+    await stage.publish(RECORDS, {PLACE: 2})
+    await stage.release()
+    assert offsets_of(done)[-1] == {PLACE: 2}
+
+
+@pytest.mark.parametrize("error", [REFUSED, RuntimeError("unheard of")])
+async def test_a_refused_commit_is_tried_again_where_nothing_more_comes(quick, error):
+    done = []
+    stage = router(Publisher(done, fails=False), Offsets(done, refusals=3, error=error))
+    await stage.publish(RECORDS, {PLACE: 1})
+    await until(lambda: offsets_of(done))
+    assert offsets_of(done) == [{PLACE: 1}]
+
+
+async def test_what_was_published_and_not_committed_is_committed_once_acquired_again():
+    done = []
+    stage = router(Publisher(done, fails=False), Offsets(done, committed=3))
+    assert await stage.acquire([PLACE, OTHER], {PLACE: 7, OTHER: 3}) == {PLACE: 7, OTHER: 3}
+    await until(lambda: offsets_of(done))
+    assert offsets_of(done) == [{PLACE: 7}]
+
+
+async def test_a_new_assignment_knows_nothing_of_the_one_before(slow):
+    """Somebody else may have had the partition since, or its topic been made anew."""
+    done = []
+    stage = router(Publisher(done, fails=False), Offsets(done, refusals=3))
+    await stage.publish(RECORDS, {PLACE: 7})
+    await stage.release()
+    assert await stage.acquire([PLACE], {}) == {PLACE: 0}
+    await stage.release()
+    assert offsets_of(done) == []
+
+
+class Hanging(Offsets):
+    """A broker that does not answer a commit until it is told to."""
+
+    def __init__(self, done):
+        super().__init__(done)
+        self.answers = asyncio.Event()
+
+    async def commit(self, ends):
+        await self.answers.wait()
+        await super().commit(ends)
+
+
+async def test_leaving_does_not_wait_long_for_a_broker_that_does_not_answer(quick, monkeypatch):
+    monkeypatch.setattr("mergeline.stream.trailing.LAST_COMMIT_S", 0.05)
+    stage = router(Publisher([], fails=False), Hanging([]))
+    await stage.publish(RECORDS, {PLACE: 1})
+    await asyncio.wait_for(stage.release(), 1.0)
+
+
+async def test_a_release_that_is_cut_short_leaves_no_producer_and_no_commit_behind(quick):
+    """A commit that came after somebody else had the partition would take its offset back."""
+    done = []
+    offsets, publisher = Hanging(done), Publisher([], fails=False)
+    stage = router(publisher, offsets)
+    await stage.publish(RECORDS, {PLACE: 1})
+    releasing = asyncio.create_task(stage.release())
+    await asyncio.sleep(0.05)
+    releasing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await releasing
+    assert publisher.kills == 1
+    await stage.release()
+    await stage.acquire([PLACE], {})
+    offsets.answers.set()
+    await asyncio.sleep(0.05)
+    await stage.release()
+    assert offsets_of(done) == []
+
+
+async def test_apply_that_is_cut_short_while_it_releases_is_released_by_the_next_call():
+    class Slow(Publisher):
+        async def kill(self):
+            self.kills += 1
+            await asyncio.sleep(0.05)
+
+    publisher = Slow([], fails=False)
+    stage = at_least_once(publisher, Offsets([]))
+    releasing = asyncio.create_task(stage.release())
+    await asyncio.sleep(0.01)
+    releasing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await releasing
+    await stage.release()
+    assert publisher.kills == 2

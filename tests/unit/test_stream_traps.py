@@ -11,7 +11,7 @@ from faust.types.tuples import TP
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.stream.assignment import Assignment, Lane, SteppedOver
+from mergeline.stream.assignment import Assignment, Reader, SteppedOver
 from mergeline.stream.consumer import batch_consumer
 from mergeline.stream.worker import Worker
 
@@ -118,10 +118,10 @@ async def test_but_not_where_the_fetch_saw_a_newer_assignment_before_that_was_so
 class Stage:
     name = "test"
 
-    async def acquire(self, partitions):
+    async def acquire(self, partitions, published):
         return dict.fromkeys(partitions, 5)
 
-    async def process(self, records):
+    async def process(self, batch, partitions):
         return []
 
     async def publish(self, records, ends):
@@ -141,7 +141,7 @@ def assignment():
     consumer = SimpleNamespace(assignment=lambda: {HERE}, seek_wait=seek_wait)
     app = SimpleNamespace(consumer=consumer, consumer_generation_id=1)
     failed = []
-    made = Assignment(app, [Lane(Stage(), frozenset({"t"}))], Settings(), failed.append)
+    made = Assignment(app, [Reader(Stage(), frozenset({"t"}))], Settings(), failed.append)
     made.sought, made.failed = sought, failed
     return made
 

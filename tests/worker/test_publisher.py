@@ -82,12 +82,26 @@ async def test_a_late_end_of_a_transaction_is_never_repeated_and_never_ends_the_
     assert [record.value for record in world.records[OUTCOMES]] == [b"1", b"4"]
 
 
-async def test_a_fenced_producer_leaves_no_error_that_nobody_read(module_world, caplog):
+def _send_late(publisher):
+    """The records come when the offsets have found out, as they do where the group's coordinator is quicker."""
+    send, sender = publisher._send, publisher._producer._sender.sender_task
+
+    async def sends_late(records):
+        await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_S)
+        await send(records)
+
+    publisher._send = sends_late
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["whoever is quicker", "the offsets are"])
+async def test_a_fenced_producer_says_so_and_leaves_no_error_that_nobody_read(late, module_world, caplog):
     settings = Settings.load(module_world.settings | TIMES)
     publisher = Publisher(settings, client_options(settings), f"{module_world.prefix}fenced")
     await publisher.start()
     heir = Publisher(settings, client_options(settings), f"{module_world.prefix}fenced")
     await heir.start()
+    if late:
+        _send_late(publisher)
 
     with caplog.at_level(logging.ERROR, "asyncio"):
         with pytest.raises(PublishFailed, match="ProducerFenced"):

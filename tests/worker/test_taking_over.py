@@ -20,6 +20,7 @@ from mergeline.settings import Settings
 from mergeline.store import Options, Store, open_pool
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.clients import client_options
+from mergeline.stream.lanes import Bounds
 from mergeline.stream.offsets import position
 from mergeline.stream.pipeline import Pipeline
 from mergeline.stream.producers import Producers
@@ -70,8 +71,8 @@ class Contender:
         producers = Producers(settings, client_options(settings))
         self.log, self.gate, self.failed = log, gate, []
         self.pipeline = Pipeline(
-            ApplyStage(settings, Store(pool, options), producers, log), [log.place], batch_max=5,
-            batch_max_bytes=1 << 20, batch_wait_ms=0, lanes=[], still_ours=lambda: True, got_room=lambda: None,
+            ApplyStage(settings, Store(pool, options), producers, log), [log.place], lanes=1,
+            bounds=Bounds(5, 1 << 20), batch_wait_ms=0, still_ours=lambda: True, got_room=lambda: None,
             fail=self.failed.append,
         )  # fmt: skip
         self.task = asyncio.create_task(self._guarded())
@@ -95,7 +96,7 @@ class Contender:
                 await asyncio.sleep(0.1)
         read = 0
         while not self.ended:
-            if self.pipeline.has_room() and self.log.records[read:]:
+            if self.pipeline.has_room(self.log.place) and self.log.records[read:]:
                 self.pipeline.put(self.log.records[read:])
                 read = len(self.log.records)
             await asyncio.sleep(0.01)

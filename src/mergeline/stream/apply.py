@@ -1,4 +1,4 @@
-"""The apply stage: one PostgreSQL transaction and one Kafka transaction a batch.
+"""The apply stage: one PostgreSQL transaction a batch, one Kafka transaction for those that were processed meanwhile.
 
 In: records of the internal topic (or of the public ones, with `MERGELINE_REQUESTS_KEYED`). Out: stored bytes,
 published with the offsets of their records. Never: a publish by a worker that another one has fenced.
@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -28,9 +29,10 @@ from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.ownership import claim, horizons
 from mergeline.store.write import write_progress
 from mergeline.stream.flood import FloodGate
+from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import message_of, place_of
-from mergeline.stream.pipeline import Chunk, Work
+from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 
@@ -51,7 +53,9 @@ class ApplyStage:
         self._horizons: Mapping[Place, int] = {}
         self._gate = FloodGate(settings.dead_letter_limit)
 
-    async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def acquire(
+        self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
         """Fence the last owners, then read where they got to.
 
         Raises:
@@ -61,7 +65,7 @@ class ApplyStage:
         places: dict[Place, TopicPartition] = {place_of(partition, self._prefix): partition for partition in partitions}
         await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         try:
-            published = await self._own(list(places))
+            owned = await self._own(list(places))
             self._horizons = await horizons(self._store, list(places))
         except PublishFailed:
             raise
@@ -69,7 +73,7 @@ class ApplyStage:
             if kind_of(error) is not Kind.TRANSIENT:
                 raise
             raise PublishFailed(describe(error)) from error
-        floor = {partition: published[place] for place, partition in places.items()}
+        floor = {partition: max(owned[place], published.get(partition, 0)) for place, partition in places.items()}
         positions = await self._offsets.positions(partitions, floor)
         self._published = {place: positions[partition] for place, partition in places.items()}
         self._gate = FloodGate(self._settings.dead_letter_limit)
@@ -87,23 +91,31 @@ class ApplyStage:
                 await claimed.write(own_id)
             return {place: owner.published_offset for place, owner in claimed.owners.items()}
 
-    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
-        """Decide the batch and commit it, with the offsets that the batches before it have reached."""
+    async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
+        """Decide the batch and commit it, with the offsets that the batches before it have reached.
+
+        Only those of `partitions`: two transactions that raise the same rows would wait for each other.
+        """
         messages: list[Message] = []
         for partition, records, _ in batch:
             place = place_of(partition, self._prefix)
             messages += [message_of(record, place) for record in records]
         self._gate.saw(message.origin for message in messages)
+        raised = [place_of(partition, self._prefix) for partition in partitions]
         answers = await apply_with_retries(
             self._store,
             messages,
-            published=dict(self._published),
+            published={place: self._published[place] for place in raised},
             horizons=self._horizons,
             check_runs=self._gate.check,
         )
         _count(answers)
-        read = ((partition, record.offset) for partition, records, _ in batch for record in records)
-        return [Work(*place, answer.outgoing) for place, answer in zip(read, answers, strict=True)]
+        left = iter(answers)
+        works: list[Work] = []
+        for partition, records, _ in batch:
+            outgoing = [answer.outgoing for answer in islice(left, len(records))]
+            works.append(Work(partition, [record.offset for record in records], outgoing))
+        return works
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
@@ -116,9 +128,9 @@ class ApplyStage:
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            await publisher.kill()
+        if self._publisher is not None:
+            await self._publisher.kill()
+            self._publisher = None  # not before: cut short, this is called again
             await self._keep_progress()
 
     async def _keep_progress(self) -> None:

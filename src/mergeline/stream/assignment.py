@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from mergeline.metrics import ASSIGNED_PARTITIONS
 from mergeline.settings import Settings
+from mergeline.stream.lanes import Bounds
 from mergeline.stream.pipeline import Pipeline, Stage
 from mergeline.stream.publisher import PublishFailed
 
@@ -28,25 +29,20 @@ class SteppedOver(Exception):
     """Records that were fetched did not come: going on would skip them for good."""
 
 
-class Lane(NamedTuple):
-    """A stage, and the partitions that it may get: of these topics (full names), those of a number modulo `lanes`."""
+class Reader(NamedTuple):
+    """A stage, the topics that it reads (full names), and how many batches of it are processed at once."""
 
     stage: Stage
     topics: frozenset[str]
-    number: int = 0
     lanes: int = 1
-
-    def takes(self, partition: TopicPartition) -> bool:
-        """Whether the partition is this lane's."""
-        return partition.topic in self.topics and partition.partition % self.lanes == self.number
 
 
 class Assignment:
-    """One pipeline a lane over all of its assigned partitions.
+    """One pipeline a stage over all of its assigned partitions.
 
     Args:
         app: the Faust app.
-        lanes: who reads what; each partition belongs to one of them.
+        readers: who reads what; each topic belongs to one of them.
         settings: batch bounds and time-outs.
         fail: ends the process.
     """
@@ -54,11 +50,11 @@ class Assignment:
     def __init__(
         self,
         app: faust.App,
-        lanes: Collection[Lane],
+        readers: Collection[Reader],
         settings: Settings,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._app, self._lanes, self._settings, self._fail = app, lanes, settings, fail
+        self._app, self._readers, self._settings, self._fail = app, readers, settings, fail
         self._pipelines: dict[TopicPartition, Pipeline] = {}
         self._generation: int | None = None
         self._changing = asyncio.Lock()
@@ -89,7 +85,7 @@ class Assignment:
     def has_room(self, partition: TopicPartition) -> bool:
         """Whether a fetch of the partition would be taken."""
         pipeline = self._pipelines.get(partition)
-        return self._flowing and pipeline is not None and pipeline.has_room()
+        return self._flowing and pipeline is not None and pipeline.has_room(partition)
 
     def flows(self) -> None:
         """Faust has resumed the flow: the end of what it does in a rebalance.
@@ -157,7 +153,7 @@ class Assignment:
             await self._close(grace_s)
 
     async def _acquire_all(self, opened: dict[TopicPartition, Pipeline], generation: int) -> None:
-        """Open a pipeline a lane, into `opened`, and seek where they go on.
+        """Open a pipeline a stage, into `opened`, and seek where they go on.
 
         Raises:
             PublishFailed: the group went on without us.
@@ -165,11 +161,10 @@ class Assignment:
         """
         assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
         positions: dict[TopicPartition, int] = {}
-        by_stage: dict[str, list[Pipeline]] = {}
-        for lane in self._lanes:
-            mine = sorted(filter(lane.takes, assigned))
+        for reader in self._readers:
+            mine = sorted(partition for partition in assigned if partition.topic in reader.topics)
             if mine:
-                pipeline = self._pipeline(lane.stage, mine, generation, by_stage.setdefault(lane.stage.name, []))
+                pipeline = self._pipeline(reader, mine, generation)
                 opened |= dict.fromkeys(mine, pipeline)
                 positions |= await self._acquired(pipeline, generation)
         if positions:
@@ -184,16 +179,13 @@ class Assignment:
             await _close_all(pipelines, grace_s)
             log.info("assignment.closed", partitions=len(pipelines))
 
-    def _pipeline(
-        self, stage: Stage, partitions: list[TopicPartition], generation: int, lanes: list[Pipeline]
-    ) -> Pipeline:
+    def _pipeline(self, reader: Reader, partitions: list[TopicPartition], generation: int) -> Pipeline:
         return Pipeline(
-            stage,
+            reader.stage,
             partitions,
-            batch_max=self._settings.batch_max,
-            batch_max_bytes=self._settings.batch_max_bytes,
+            lanes=reader.lanes,
+            bounds=Bounds(self._settings.batch_max, self._settings.batch_max_bytes),
             batch_wait_ms=self._settings.batch_wait_ms,
-            lanes=lanes,
             still_ours=lambda: generation == self._app.consumer_generation_id,
             got_room=self.room.set,
             fail=self._fail,

@@ -1,7 +1,8 @@
 """The group's offsets, read and committed through the consumer's own connection.
 
 In: partitions. Out: where to go on. Never: an offset of a transaction that may still be open (fence first), or a
-position that skips records that nobody read.
+position that skips records that nobody read; a commit in another generation than the positions were read in, or one
+that goes on after it was given up.
 """
 
 import asyncio
@@ -11,12 +12,17 @@ from typing import Any, Final
 import faust
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
 from mergeline.stream.publisher import PublishFailed
 
 CALL_TIMEOUT_S: Final = 20.0
+THREAD_TIMEOUT_S: Final = 2.0
+"""What the consumer's thread may take longer than a call of it."""
+NO_GENERATION: Final = -1
+"""aiokafka's, of one who is no member. The broker takes a commit with it from anybody once the group is empty."""
 log = structlog.get_logger(__name__)
 
 
@@ -27,6 +33,7 @@ class Offsets:
         self._app = app
         self._committing = asyncio.Lock()
         self._committed: dict[TopicPartition, int] = {}
+        self._generation = NO_GENERATION
 
     async def positions(
         self, partitions: Sequence[TopicPartition], floor: Mapping[TopicPartition, int] | None = None
@@ -38,6 +45,7 @@ class Offsets:
             SetupError: if records went from the log unread, or `floor` is beyond the log's end.
         """
         consumer = self._consumer()
+        self._generation = consumer._coordinator.generation  # noqa: SLF001
         try:
             committed = await self._call(consumer._coordinator.fetch_committed_offsets, list(partitions))  # noqa: SLF001
             starts = await self._call(consumer.beginning_offsets, list(partitions))
@@ -67,14 +75,14 @@ class Offsets:
             raise PublishFailed("no member of the group")
 
     async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Commit as a member of the group: refused by the broker once the group went on without us.
+        """Commit as the member that the positions were read as: refused once the group went on without us.
 
         Raises:
             PublishFailed: if that did not work; whether it took effect is unknown.
         """
         try:
             async with self._committing:
-                await self._call(self._consumer().commit, dict(ends))
+                await self._call(self._commit, ends)
                 self._committed.update(ends)
         except (KafkaError, OSError, TimeoutError) as error:
             raise PublishFailed(type(error).__name__) from error
@@ -97,7 +105,7 @@ class Offsets:
             back = {tp: end for tp, end in ours.items() if tp not in found or found[tp].offset < end}
             if back:
                 log.warning("offsets.went_back", partitions=len(back))
-                await self._call(consumer.commit, back)
+                await self._call(self._commit, back)
 
     async def lags(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Of each partition, what was fetched last and the last stable offset."""
@@ -105,12 +113,39 @@ class Offsets:
         ends = await self._call(consumer.end_offsets, list(partitions))
         return {tp: (await self._call(consumer.position, tp), ends[tp]) for tp in partitions}
 
+    async def _commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        """In the consumer's thread, once. aiokafka's own would try again for ever, as whatever member it is by then."""
+        consumer = self._consumer()
+        coordinator, subscription = consumer._coordinator, consumer._subscription.subscription  # noqa: SLF001
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None or not assignment.tps.issuperset(ends):
+            raise IllegalStateError("no longer assigned")
+        await coordinator.ensure_coordinator_known()
+        async with coordinator._commit_lock:  # noqa: SLF001
+            if coordinator.generation != self._generation or self._generation == NO_GENERATION:
+                raise CommitFailedError("the group went on")
+            marks = {tp: OffsetAndMetadata(end, "") for tp, end in ends.items()}
+            await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001 (the request is made before it waits)
+
     def _consumer(self) -> Any:
         return self._app.consumer._thread._ensure_consumer()  # noqa: SLF001
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         thread = self._app.consumer._thread  # noqa: SLF001
-        return await asyncio.wait_for(thread.call_thread(function, *arguments), CALL_TIMEOUT_S)
+        try:
+            return await asyncio.wait_for(
+                thread.call_thread(_bounded, function, *arguments), CALL_TIMEOUT_S + THREAD_TIMEOUT_S
+            )
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ConnectionAbortedError("ended by the consumer's thread") from None
+
+
+async def _bounded(function: Any, *arguments: Any) -> Any:
+    """In the consumer's thread: what is given up here does not go on there, where it would hold up other calls."""
+    return await asyncio.wait_for(function(*arguments), CALL_TIMEOUT_S)
 
 
 def position(partition: TopicPartition, committed: int | None, start: int, end: int, floor: int) -> int:

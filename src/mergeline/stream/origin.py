@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from mergeline.domain.messages import Coordinate, Header, Message, Outgoing, Place
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 
+INTERNAL: Final = Topic.COMMANDS_BY_CUSTOMER.value
 ORIGIN: Final = "mergeline-origin"
 """`topic/partition/offset/timestamp_ms/keyed`; keyed is 1 where the producer's key follows in `ORIGIN_KEY`."""
 ORIGIN_KEY: Final = "mergeline-origin-key"
@@ -64,20 +65,21 @@ def place_of(partition: TopicPartition, topic_prefix: str) -> Place:
 def routed(record: Record, place: Place, key: bytes) -> Outgoing:
     """The record of `place` for the internal topic: value and headers byte for byte, behind those of its origin."""
     keyed = record.key is not None
-    origin = b"%b/%d/%d/%d/%d" % (place.topic.encode(), place.partition, record.offset, record.timestamp, keyed)
+    origin = f"{place.topic}/{place.partition}/{record.offset}/{record.timestamp}/{'1' if keyed else '0'}".encode()
     added: tuple[Header, ...] = ((ORIGIN, origin), (ORIGIN_KEY, record.key)) if keyed else ((ORIGIN, origin),)
-    return Outgoing(Topic.COMMANDS_BY_CUSTOMER, key, record.value, (*added, *record.headers))
+    return Outgoing(INTERNAL, key, record.value, (*added, *record.headers))
 
 
 def message_of(record: Record, place: Place) -> Message:
     """The message a record of `place` stands for: a routed one by its origin, any other as it is."""
     at = Coordinate(place.topic, place.partition, record.offset)
     headers = tuple(record.headers)
-    if headers and headers[0][0] == ORIGIN and place.topic == Topic.COMMANDS_BY_CUSTOMER:
+    if headers and headers[0][0] == ORIGIN and place.topic == INTERNAL:
         match = _ORIGIN.fullmatch(headers[0][1] or b"")
         keyed = match is not None and match[5] == b"1"
         if match is not None and (not keyed or (headers[1:2] and headers[1][0] == ORIGIN_KEY)):
-            origin = Coordinate(match[1].decode(), int(match[2]), int(match[3]))
+            topic, partition, offset, timestamp_ms, _ = match.groups()
+            origin = Coordinate(topic.decode(), int(partition), int(offset))
             key = headers[1][1] if keyed else None
-            return Message(origin, at, int(match[4]), key, record.value, headers[1 + keyed :])
+            return Message(origin, at, int(timestamp_ms), key, record.value, headers[1 + keyed :])
     return Message(at, at, record.timestamp, record.key, record.value, headers)

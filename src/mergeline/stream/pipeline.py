@@ -1,16 +1,16 @@
-"""One pipeline: gather a batch, process it, publish it while the next one gathers, or, once that is full, is processed.
+"""One pipeline: gather batches, process them, publish them while the next ones gather, or, once full, are processed.
 
 In: fetched records of the assigned partitions. Out: published batches with their offsets, in order. Never: a
 record below the acquired positions published again, an offset that goes back, or an exception that ends silently:
 what it cannot mend ends the process, which starts again and replays.
 
-       put -> pending -> gather -> stage.process -> (one waits) -> cut at the positions -> stage.publish
-                                                                        ^                      | PublishFailed
-                                                                        +---- stage.acquire ---+
+       put -> lanes -> gather -> stage.process -> (waits) -> cut at the positions -> stage.publish
+                     as many at once as there are lanes                 ^                | PublishFailed
+                                                                        +- stage.acquire +
 """
 
 import asyncio
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
@@ -20,7 +20,8 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
 from mergeline.metrics import BATCH_MESSAGES, PUBLISH_FAILURES, STEP_SECONDS
-from mergeline.stream.origin import Record, bytes_of
+from mergeline.stream.lanes import Bounds, Chunk, Lane, chunk_of, lanes_of, left
+from mergeline.stream.origin import Record
 from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
@@ -33,24 +34,16 @@ class Lost(Exception):
     """The partitions are no longer ours: go quiet, publish nothing."""
 
 
-class Chunk(NamedTuple):
-    """Records of one partition, in order, and how many bytes they hold."""
-
-    partition: TopicPartition
-    records: Sequence[Record]
-    bytes: int
-
-
 class Unending(Exception):
     """A task of ours does not end."""
 
 
 class Work(NamedTuple):
-    """A processed record, by where it was read, and what is to be published for it."""
+    """Processed records of one partition: their offsets, rising, and what is to be published for each."""
 
     partition: TopicPartition
-    offset: int
-    outgoing: tuple[Outgoing, ...]
+    offsets: Sequence[int]
+    outgoing: Sequence[Sequence[Outgoing]]
 
 
 class Stage(Protocol):
@@ -58,11 +51,19 @@ class Stage(Protocol):
 
     name: str
 
-    async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Take the partitions over and say where they go on; PublishFailed is tried again."""
+    async def acquire(
+        self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Take the partitions over and say where they go on; PublishFailed is tried again.
 
-    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
-        """One work a record, in order; an exception ends the process."""
+        `published`: how far this pipeline has published, where it had them before.
+        """
+
+    async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition], /) -> list[Work]:
+        """One work a chunk, in order; an exception ends the process.
+
+        `partitions`: those of the batch, and others of which no batch is processed meanwhile.
+        """
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Publish for good, or PublishFailed."""
@@ -72,33 +73,30 @@ class Stage(Protocol):
 
 
 class Pipeline:
-    """The batches of one stage during one assignment; `lanes` are all pipelines of that stage, and get this one."""
+    """The batches of one stage during one assignment; `lanes` of them at once under a backlog."""
 
     def __init__(
         self,
         stage: Stage,
         partitions: Sequence[TopicPartition],
         *,
-        batch_max: int,
-        batch_max_bytes: int,
+        lanes: int,
+        bounds: Bounds,
         batch_wait_ms: int,
-        lanes: "list[Pipeline]",
         still_ours: Callable[[], bool],
         got_room: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self.stage, self.partitions = stage, list(partitions)
-        self._batch_max, self._batch_max_bytes, self._batch_wait_s = batch_max, batch_max_bytes, batch_wait_ms / 1000
+        self._bounds, self._batch_wait_s = bounds, batch_wait_ms / 1000
         self._still_ours, self._got_room, self._fail = still_ours, got_room, fail
-        self._pending: deque[Chunk] = deque()
-        self._lanes = lanes
-        lanes.append(self)
+        self._lanes = lanes_of(partitions, lanes, bounds)
+        self._lane = {partition: lane for lane in self._lanes for partition in lane.partitions}
         self._moved = asyncio.Event()
-        """Set when records arrive, and when a batch of any lane is done."""
-        self._processed: asyncio.Queue[tuple[list[Work], int]] = asyncio.Queue(maxsize=1)
+        """Set when records arrive, when a batch is processed and when it is published."""
+        self._processed: asyncio.Queue[tuple[list[Work], list[Chunk]]] = asyncio.Queue(len(self._lanes))
         self._idle = asyncio.Event()
         self._idle.set()
-        self._held = self._held_bytes = 0
         self._read: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,18 +110,17 @@ class Pipeline:
         Raises:
             PublishFailed: if they could not be acquired.
         """
-        self._positions = await self.stage.acquire(self.partitions)
+        self._positions = await self.stage.acquire(self.partitions, {})
         self._read = dict(self._positions)
+        loops = [self._publish_all] + [self._process_all] * len(self._lanes)
         self._tasks = [
-            asyncio.create_task(self._guard(self._process_all), name=f"{self.stage.name}-process"),
-            asyncio.create_task(self._guard(self._publish_all), name=f"{self.stage.name}-publish"),
+            asyncio.create_task(self._guard(loop), name=f"{self.stage.name}{loop.__name__}") for loop in loops
         ]
         return dict(self._positions)
 
-    def has_room(self) -> bool:
-        """Whether a fetch may bring more: two batches at most are held, by number and by bytes."""
-        full = self._held >= 2 * self._batch_max or self._held_bytes >= 2 * self._batch_max_bytes
-        return not self._closing and not full
+    def has_room(self, partition: TopicPartition) -> bool:
+        """Whether a fetch of the partition may bring more."""
+        return not self._closing and self._lane[partition].has_room
 
     def unpublished(self) -> dict[TopicPartition, int]:
         """The partitions with records that were read but not published, and how far they are published."""
@@ -138,23 +135,20 @@ class Pipeline:
         if not fresh or self._closing:
             return
         self._read[partition] = fresh[-1].offset + 1
-        size = sum(map(bytes_of, fresh))
-        self._pending.append(Chunk(partition, fresh, size))
-        self._held += len(fresh)
-        self._held_bytes += size
+        self._lane[partition].put(chunk_of(partition, fresh))
         self._idle.clear()
         self._moved.set()
 
     async def close(self, grace_s: float) -> None:
         """Finish what is under way for at most `grace_s`, then give everything up."""
         self._closing = True
-        while self._pending:
-            dropped = self._pending.pop()
-            self._done(len(dropped.records), dropped.bytes)
+        for lane in self._lanes:
+            lane.drop()
+        self._done([])
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
-            log.warning("pipeline.abandoned", stage=self.stage.name, records=self._held)
+            log.warning("pipeline.abandoned", stage=self.stage.name, records=self._held())
         await self._end_tasks()
         await self.stage.release()
 
@@ -176,71 +170,74 @@ class Pipeline:
 
     async def _process_all(self) -> None:
         while True:
-            batch = await self._gather()
+            lanes, batch = await self._gather()
             BATCH_MESSAGES.labels(self.stage.name).observe(sum(len(chunk.records) for chunk in batch))
             with STEP_SECONDS.labels(self.stage.name, "process").time():
-                works = await self.stage.process(batch)
-            await self._processed.put((works, sum(chunk.bytes for chunk in batch)))
+                works = await self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions])
+            await self._processed.put((works, batch))
+            for lane in lanes:  # not before: what a lane has next stands behind this in the queue
+                lane.in_process = False
+            self._moved.set()
 
-    async def _gather(self) -> list[Chunk]:
-        """What has gathered, within the bounds."""
-        batch: list[Chunk] = []
-        while not batch:
-            await self._ripe()
-            space, space_bytes = self._batch_max, self._batch_max_bytes
-            while self._pending and space > 0 and space_bytes > 0:
-                taken, rest = _cut(self._pending.popleft(), space, space_bytes)
-                batch.append(taken)
-                space, space_bytes = space - len(taken.records), space_bytes - taken.bytes
-                if rest.records:
-                    self._pending.appendleft(rest)
-        return batch
+    async def _gather(self) -> tuple[list[Lane], list[Chunk]]:
+        """The next batch, and the lanes that it holds up: one that is full, or whatever there is of all."""
+        while True:
+            await self._until(lambda: any(lane.is_ready for lane in self._lanes))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._batch_wait_s):
+                    await self._until(self._is_ripe)
+            ready = [lane for lane in self._lanes if lane.is_ready]
+            lanes = next(([lane] for lane in ready if lane.is_full), ready)
+            batch: list[Chunk] = []
+            for lane in lanes:
+                taken = lane.take(left(self._bounds, *batch))
+                lane.in_process = bool(taken)
+                batch += taken
+            if batch:
+                return [lane for lane in lanes if lane.in_process], batch
 
-    async def _ripe(self) -> None:
-        """Wait for records; then, while they fill no batch, until no lane has one under way, `batch_wait_ms` at most.
+    def _is_ripe(self) -> bool:
+        """Whether nothing speaks for waiting: a lane is full, none has a batch under way, or another loop was quicker.
 
         What a batch costs does not depend on its size while that is small: two of them at once only delay each other,
         and everybody else on the broker. Under a backlog none waits, and one is processed while another is published.
         """
-        while not self._pending:
+        ready = [lane for lane in self._lanes if lane.is_ready]
+        return not ready or any(lane.is_full for lane in ready) or not any(lane.under_way for lane in self._lanes)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
             self._moved.clear()
             await self._moved.wait()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._batch_wait_s):
-                while self._is_busy_and_not_full():
-                    self._moved.clear()
-                    await self._moved.wait()
-
-    def _is_busy_and_not_full(self) -> bool:
-        size = sum(chunk.bytes for chunk in self._pending)
-        full = self._waiting() >= self._batch_max or size >= self._batch_max_bytes
-        return not full and any(lane._held > lane._waiting() for lane in self._lanes)  # noqa: SLF001
-
-    def _waiting(self) -> int:
-        return sum(len(chunk.records) for chunk in self._pending)
 
     async def _publish_all(self) -> None:
         while True:
-            works, size = await self._processed.get()
-            await self._publish(works)
-            self._done(len(works), size)
+            # What was processed meanwhile goes out at once, a batch a lane at most: it costs what one of them costs.
+            ready = [await self._processed.get()]
+            ready += [self._processed.get_nowait() for _ in range(self._processed.qsize())]
+            if not await self._published([work for works, _ in ready for work in works]):
+                for works, _ in ready:  # together they may be too much for the time that a publish has
+                    while not await self._published(works):
+                        pass
+            self._done([chunk for _, batch in ready for chunk in batch])
 
-    async def _publish(self, works: list[Work]) -> None:
-        while True:
-            works = [work for work in works if work.offset >= self._positions[work.partition]]
-            if not works:
-                return
-            ends = {work.partition: work.offset + 1 for work in works}
-            try:
-                with STEP_SECONDS.labels(self.stage.name, "publish").time():
-                    await self.stage.publish([record for work in works for record in work.outgoing], ends)
-            except PublishFailed as error:
-                PUBLISH_FAILURES.labels(self.stage.name).inc()
-                log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(works))
-                await self._reacquire()
-            else:
-                self._positions.update(ends)
-                return
+    async def _published(self, works: list[Work]) -> bool:
+        """Publish what was not published yet; False where that failed, and the partitions were acquired again."""
+        works = [_from(work, self._positions[work.partition]) for work in works]
+        ends = {work.partition: work.offsets[-1] + 1 for work in works if work.offsets}
+        if not ends:
+            return True
+        records = [record for work in works for answer in work.outgoing for record in answer]
+        try:
+            with STEP_SECONDS.labels(self.stage.name, "publish").time():
+                await self.stage.publish(records, ends)
+        except PublishFailed as error:
+            PUBLISH_FAILURES.labels(self.stage.name).inc()
+            log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(records))
+            await self._reacquire()
+            return False
+        self._positions.update(ends)
+        return True
 
     async def _reacquire(self) -> None:
         """Acquire again until it works or the partitions are lost; positions never go back."""
@@ -249,7 +246,7 @@ class Pipeline:
             if self._closing or not self._still_ours():
                 raise Lost
             try:
-                acquired = await self.stage.acquire(self.partitions)
+                acquired = await self.stage.acquire(self.partitions, dict(self._positions))
             except PublishFailed as error:
                 log.warning("acquire.failed", stage=self.stage.name, error=str(error))
                 await asyncio.sleep(REACQUIRE_WAIT_S)
@@ -258,16 +255,16 @@ class Pipeline:
                 self._positions[partition] = max(offset, self._positions[partition])
             return
 
-    def _done(self, records: int, size: int) -> None:
-        self._held -= records
-        self._held_bytes -= size
-        if self._held <= 0:
+    def _done(self, batch: Sequence[Chunk]) -> None:
+        for chunk in batch:
+            self._lane[chunk.partition].done(chunk)
+        if not self._held():
             self._idle.set()
-        for lane in self._lanes:
-            if lane is not self:
-                lane._moved.set()  # noqa: SLF001
-        self._moved.set()  # last: the others have waited for longer
+        self._moved.set()
         self._got_room()
+
+    def _held(self) -> int:
+        return sum(lane.held for lane in self._lanes)
 
     async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
         """Ends the process with whatever the loop ends with, but for a loss, which the next assignment mends."""
@@ -283,14 +280,10 @@ class Pipeline:
             self._fail(error)
 
 
-def _cut(chunk: Chunk, space: int, space_bytes: int) -> tuple[Chunk, Chunk]:
-    """What fits, and the rest; the record that goes over the bytes still goes with those before it."""
-    partition, records, everything = chunk
-    if len(records) <= space and everything <= space_bytes:
-        return chunk, Chunk(partition, [], 0)
-    size = taken = 0
-    for record in records[:space]:
-        size, taken = size + bytes_of(record), taken + 1
-        if size >= space_bytes:
-            break
-    return Chunk(partition, records[:taken], size), Chunk(partition, records[taken:], everything - size)
+def _from(work: Work, position: int) -> Work:
+    """What was not published yet."""
+    partition, offsets, outgoing = work
+    if offsets and offsets[0] >= position:
+        return work
+    done = bisect_left(offsets, position)
+    return Work(partition, offsets[done:], outgoing[done:])

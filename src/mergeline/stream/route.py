@@ -10,17 +10,20 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
 from mergeline.domain.routing import routing_key
+from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import place_of, routed
-from mergeline.stream.pipeline import Chunk, Work
+from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
+from mergeline.stream.trailing import Trailing
 
 
 class RouteStage:
     """The router's part of a pipeline: at least once, an idempotent producer, one batch under way.
 
-    A batch that is published again repeats records with the same origin, which `apply` drops.
+    Offsets follow the records that they go with, at a pace (`Trailing`). What is published again after a crash, some
+    batches of the last fraction of a second, repeats records with the same origin, which `apply` drops.
     """
 
     name = "route"
@@ -28,32 +31,45 @@ class RouteStage:
     def __init__(self, producers: Producers, offsets: Offsets, topic_prefix: str) -> None:
         self._producers, self._offsets, self._prefix = producers, offsets, topic_prefix
         self._publisher: Publisher | None = None
+        self._trailing: Trailing | None = None
 
-    async def acquire(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """A new producer, and where the group stands."""
+    async def acquire(
+        self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """A new producer, and where the group stands; what is published and not committed is committed soon."""
         self._publisher = await self._producers.start()
-        return await self._offsets.positions(partitions)
+        positions = await self._offsets.positions(partitions)
+        left = {tp: end for tp, end in published.items() if end > positions[tp]}
+        self._trailing = Trailing(self._offsets, left)
+        return positions | left
 
-    async def process(self, batch: Sequence[Chunk]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk], _partitions: Sequence[TopicPartition]) -> list[Work]:
         """Each record under its new key."""
         works: list[Work] = []
         for partition, records, _ in batch:
             place = place_of(partition, self._prefix)
-            works += [
-                Work(partition, record.offset, (routed(record, place, routing_key(*place, record.value)),))
-                for record in records
-            ]
+            outgoing = [(routed(record, place, routing_key(*place, record.value)),) for record in records]
+            works.append(Work(partition, [record.offset for record in records], outgoing))
         return works
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
-        """All records acknowledged, then the offsets committed."""
-        if self._publisher is None:
+        """All records acknowledged; their offsets are committed soon.
+
+        Raises:
+            PublishFailed: also if the last commit did not work, since we may be no member of the group any more.
+        """
+        if self._publisher is None or self._trailing is None:
             raise PublishFailed("not acquired")
+        self._trailing.check()
         await self._publisher.publish(records, {})
-        await self._offsets.commit(ends)
+        self._trailing.add(ends)
 
     async def release(self) -> None:
-        """Kill the producer."""
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            await publisher.kill()
+        """Commit what is left, as well as it goes, and kill the producer; cut short, it is to be called again."""
+        try:
+            if self._trailing is not None:
+                await self._trailing.close()
+        finally:
+            if self._publisher is not None:
+                await self._publisher.kill()
+            self._publisher = self._trailing = None

@@ -21,7 +21,7 @@ from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
-from mergeline.stream.assignment import Assignment, Lane
+from mergeline.stream.assignment import Assignment, Reader
 from mergeline.stream.consumer import BatchSchema, batch_consumer
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
@@ -65,11 +65,11 @@ class Worker:
         self.settings = settings
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
-        lanes = _lanes(settings, store, producers, offsets)
-        self.assignment = Assignment(self.app, lanes, settings, fail)
+        readers = _readers(settings, store, producers, offsets)
+        self.assignment = Assignment(self.app, readers, settings, fail)
         self.app.transport.Consumer = batch_consumer(dict(client_options), self.assignment, fail)
-        for name, topics in {lane.stage.name: lane.topics for lane in lanes}.items():
-            self._agent(name, sorted(topics))
+        for reader in readers:
+            self._agent(reader.stage.name, sorted(reader.topics))
         self._hooks()
 
         async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
@@ -142,17 +142,15 @@ class Worker:
         self.app.on_before_shutdown.connect(leaving, weak=False)
 
 
-def _lanes(settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> list[Lane]:
-    """With keyed requests `apply` reads the public topics, and there is no router.
-
-    While PostgreSQL works on the batch of one lane, this process works on that of another. To each other lanes are what
-    workers are: a customer is in one partition, and so in one lane, and the locks keep their merges apart.
-    """
-    prefix, count = settings.topic_prefix, settings.apply_lanes
+def _readers(settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> list[Reader]:
+    """With keyed requests `apply` reads the public topics, and there is no router."""
+    prefix = settings.topic_prefix
     public = frozenset(prefix + topic for topic in INPUT_TOPICS)
-    read = public if settings.requests_keyed else frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
-    lanes = [Lane(ApplyStage(settings, store, producers, offsets), read, number, count) for number in range(count)]
-    return lanes if settings.requests_keyed else [Lane(RouteStage(producers, offsets, prefix), public), *lanes]
+    apply = ApplyStage(settings, store, producers, offsets)
+    if settings.requests_keyed:
+        return [Reader(apply, public, settings.apply_lanes)]
+    routed = frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
+    return [Reader(RouteStage(producers, offsets, prefix), public), Reader(apply, routed, settings.apply_lanes)]
 
 
 def _faust_app(settings: Settings, folder: Path) -> faust.App:
