@@ -33,18 +33,25 @@ async def world(postgres, bootstrap_servers, template_database, topic_prefix, tm
     await databases.drop(postgres.database_url, name)
 
 
+def set_clock(clock, seconds):
+    """All at once: a worker that reads it meanwhile would find half a file."""
+    written = clock.with_suffix(".new")
+    written.write_text(str(seconds))
+    written.replace(clock)
+
+
 @pytest.mark.timeout(400)
 async def test_every_message_has_its_one_answer_whatever_the_clocks_say(world, tmp_path, seed):
     clock, messages = tmp_path / "clock", Workload(seed)
-    clock.write_text("0")
+    set_clock(clock, 0)
     workers = [world.worker("tests.attacks.jumping", MERGELINE_TEST_CLOCK=str(clock)) for _ in range(WORKERS)]
     await world.send(messages.take(MESSAGES))
     await world.drained()
     for whose, seconds in JUMPS_S:
         if whose == "worker":
-            clock.write_text(str(seconds))
+            set_clock(clock, seconds)
         else:
-            clock.write_text("0")
+            set_clock(clock, 0)
             await world.sql("update jumped.clock set seconds = $1", seconds)
         await world.send(messages.take(MESSAGES))
         await world.drained()

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from mergeline import embedded
+from mergeline.embedded.packages import KAFKA_VERSION
 
 POSTGRES_IMAGE = "postgres:18"
-KAFKA_IMAGE = "apache/kafka:4.3.0"
+KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 VARIABLE = "MERGELINE_TEST_SERVICES"
 DOCKER_TIMEOUT_S = 5
 
