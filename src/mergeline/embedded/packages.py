@@ -23,7 +23,7 @@ from mergeline.embedded.errors import EmbeddedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-KAFKA_VERSION = "4.2.2"
+KAFKA_VERSION = "4.2.1"
 """Not 4.3 and not 4.4: their brokers lose the end of a committed transaction when they crash (KAFKA-20734)."""
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 JAVA_MIN = 17
