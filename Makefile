@@ -5,6 +5,9 @@ VENV := .venv/.ready
 
 .PHONY: demo test lock
 
+# Else each process that is started compiles what it imports, of ours and of its packages: 1.3 s of 2.
+export PYTHONDONTWRITEBYTECODE :=
+
 demo: $(VENV)
 	.venv/bin/mergeline demo
 
