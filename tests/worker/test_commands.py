@@ -184,6 +184,7 @@ async def test_watch_prints_what_comes_from_now_on(shop, file):
         *(sys.executable, "-m", "mergeline", "watch", "--timeout", "60", "--topic", "update-outcomes"),
         env=os.environ | shop.settings,
         stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what is in background
     )
     update = {"orgId": ORG, "customerId": 701, "source": "INSTORE", "add": {"type": "line", "value": "l701"}}
     seen = []
