@@ -88,12 +88,18 @@ class Bench:
         raise AssertionError(stage.published)
 
 
+async def opened(stage, **options):
+    """A pipeline that has its partitions."""
+    bench = Bench(stage, **options)
+    await bench.pipeline.open()
+    return bench
+
+
 async def under_way(stage=None, **options):
     """A pipeline whose first batch, offset 0 of partition 1, is being published, and then gets what follows."""
     stage = stage or Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage, **options)
-    await bench.pipeline.open()
+    bench = await opened(stage, **options)
     bench.pipeline.put(records(1, 0))
     await asyncio.sleep(0.01)
     return stage, bench

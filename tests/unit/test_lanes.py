@@ -5,7 +5,7 @@ import random
 
 import pytest
 from aiokafka import TopicPartition
-from tests.unit.piped import ONE, TWO, Bench, Stage, records, under_way
+from tests.unit.piped import ONE, TWO, Stage, opened, records, under_way
 
 from mergeline.stream.lanes import Bounds, lanes_of
 from mergeline.stream.pipeline import Pipeline
@@ -27,8 +27,7 @@ async def test_what_fills_no_batch_gathers_from_all_lanes_until_none_has_one_und
 async def test_full_lanes_are_processed_at_once_and_none_twice():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_process.clear()
-    bench = Bench(stage, batch_max=2, lanes=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2, lanes=2)
     bench.pipeline.put(records(1, 0, 1, 2, 3))
     bench.pipeline.put(records(2, 10, 11, 12, 13))
     await asyncio.sleep(0.01)
@@ -44,8 +43,7 @@ async def test_lanes_share_the_partitions_there_are_whatever_their_numbers():
     even = [TopicPartition("t", number) for number in (0, 2, 4, 6)]
     stage = Stage(dict.fromkeys(even, 0))
     stage.may_process.clear()
-    bench = Bench(stage, batch_max=2, lanes=2, partitions=even)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2, lanes=2, partitions=even)
     for place in even:
         bench.pipeline.put(records(place.partition, 10 * place.partition, 10 * place.partition + 1))
     await asyncio.sleep(0.01)
@@ -65,8 +63,7 @@ async def test_a_lane_that_fills_does_not_wait_for_another():
 
 async def test_a_full_lane_is_a_batch_by_itself():
     stage = Stage({ONE: 0, TWO: 0})
-    bench = Bench(stage, batch_max=2, lanes=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2, lanes=2)
     bench.pipeline.put(records(1, 0))
     bench.pipeline.put(records(2, 10, 11))
     await bench.settled(stage, 1)
@@ -116,8 +113,7 @@ def test_partitions_of_one_number_are_in_one_lane_since_their_customers_are_the_
 async def test_each_lane_has_room_of_its_own():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage, batch_max=2, lanes=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2, lanes=2)
     bench.pipeline.put(records(1, 0, 1, 2, 3))
     assert (bench.pipeline.has_room(ONE), bench.pipeline.has_room(TWO)) == (False, True)
     await bench.pipeline.close(0)

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 
 import pytest
-from tests.unit.piped import ONE, TWO, Bench, Record, Stage, records, under_way
+from tests.unit.piped import ONE, TWO, Record, Stage, opened, records, under_way
 
 from mergeline.stream.publisher import PublishFailed
 
 
 async def test_a_batch_holds_what_gathered_of_all_partitions_with_their_ends():
     stage = Stage({ONE: 0, TWO: 5})
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 0, 1))
     bench.pipeline.put(records(2, 5))
     await bench.settled(stage, 1)
@@ -22,8 +21,7 @@ async def test_a_batch_holds_what_gathered_of_all_partitions_with_their_ends():
 
 async def test_records_below_the_acquired_positions_are_dropped():
     stage = Stage({ONE: 3, TWO: 0})
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 1, 2))
     bench.pipeline.put(records(1, 2, 3, 4))
     await bench.settled(stage, 1)
@@ -33,8 +31,7 @@ async def test_records_below_the_acquired_positions_are_dropped():
 
 async def test_a_batch_is_at_most_batch_max_and_keeps_order():
     stage = Stage({ONE: 0, TWO: 0})
-    bench = Bench(stage, batch_max=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2)
     bench.pipeline.put(records(1, 0, 1, 2, 3, 4))
     await bench.settled(stage, 3)
     assert [ends for _, ends in stage.published] == [{ONE: 2}, {ONE: 4}, {ONE: 5}]
@@ -78,8 +75,7 @@ async def test_a_batch_is_processed_while_the_one_before_is_published(options, s
 async def test_there_is_room_for_two_batches_and_no_more():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage, batch_max=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2)
     bench.pipeline.put(records(1, 0, 1, 2))
     assert bench.pipeline.has_room(ONE)
     bench.pipeline.put(records(1, 3))
@@ -100,8 +96,7 @@ def record_of(offset, size):
 
 async def test_a_batch_is_as_large_as_the_bytes_allow_and_one_record_at_least():
     stage = Stage({ONE: 0, TWO: 0})
-    bench = Bench(stage, batch_max_bytes=100)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max_bytes=100)
     bench.pipeline.put([record_of(offset, size) for offset, size in enumerate((60, 60, 30, 30, 30, 30, 900, 1))])
     await bench.settled(stage, 4)
     assert [ends[ONE] for _, ends in stage.published] == [2, 6, 7, 8]
@@ -111,8 +106,7 @@ async def test_a_batch_is_as_large_as_the_bytes_allow_and_one_record_at_least():
 async def test_there_is_room_for_the_bytes_of_two_batches():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage, batch_max_bytes=100)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max_bytes=100)
     bench.pipeline.put([record_of(0, 199)])
     assert bench.pipeline.has_room(ONE)
     bench.pipeline.put([record_of(1, 1)])
@@ -136,8 +130,7 @@ async def test_there_is_room_for_the_bytes_of_two_batches():
 )
 async def test_after_a_failed_publish_the_batch_is_cut_at_the_positions_acquired_again(found, then):
     stage = Stage({ONE: 0, TWO: 0}, PublishFailed("no broker"), found, failures=[True])
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 0, 1))
     await bench.settled(stage, 1) if then else await asyncio.sleep(0.5)
     bench.pipeline.put(records(2, 0))
@@ -150,8 +143,7 @@ async def test_after_a_failed_publish_the_batch_is_cut_at_the_positions_acquired
 async def test_a_batch_that_was_already_waiting_is_cut_too():
     stage = Stage({ONE: 0, TWO: 0}, {ONE: 4, TWO: 0}, failures=[True])
     stage.may_publish.clear()
-    bench = Bench(stage, batch_max=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2)
     bench.pipeline.put(records(1, 0, 1, 2, 3))
     await asyncio.sleep(0.02)
     stage.may_publish.set()
@@ -163,8 +155,7 @@ async def test_a_batch_that_was_already_waiting_is_cut_too():
 
 async def test_positions_never_go_back():
     stage = Stage({ONE: 0, TWO: 0}, {ONE: 0, TWO: 0}, failures=[False, True])
-    bench = Bench(stage, batch_max=2)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=2)
     bench.pipeline.put(records(1, 0, 1))
     await bench.settled(stage, 1)
     bench.pipeline.put(records(2, 0))
@@ -176,8 +167,7 @@ async def test_positions_never_go_back():
 
 async def test_a_worker_that_lost_its_partitions_goes_quiet_and_acquires_nothing():
     stage = Stage({ONE: 0, TWO: 0}, failures=[True])
-    bench = Bench(stage, ours=lambda: False)
-    await bench.pipeline.open()
+    bench = await opened(stage, ours=lambda: False)
     bench.pipeline.put(records(1, 0))
     await asyncio.sleep(0.05)
     assert (stage.published, bench.failed, bench.pipeline.has_room(ONE)) == ([], [], False)
@@ -192,8 +182,7 @@ async def test_what_a_stage_cannot_mend_ends_the_process():
         raise boom
 
     stage.process = process
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 0))
     await bench.settled(stage, 1)
     assert bench.failed == [boom]
@@ -203,8 +192,7 @@ async def test_what_a_stage_cannot_mend_ends_the_process():
 async def test_closing_finishes_what_is_under_way_and_drops_what_was_not_begun():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage, batch_max=1)
-    await bench.pipeline.open()
+    bench = await opened(stage, batch_max=1)
     bench.pipeline.put(records(1, 0, 1, 2, 3, 4, 5))
     await asyncio.sleep(0.02)
     closing = asyncio.create_task(bench.pipeline.close(2))
@@ -218,8 +206,7 @@ async def test_closing_finishes_what_is_under_way_and_drops_what_was_not_begun()
 async def test_closing_does_not_wait_longer_than_told():
     stage = Stage({ONE: 0, TWO: 0})
     stage.may_publish.clear()
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 0))
     await asyncio.sleep(0.02)
     await asyncio.wait_for(bench.pipeline.close(0.05), 1)
@@ -239,8 +226,7 @@ async def test_a_cancellation_that_a_breaking_connection_swallows_is_said_again(
             await asyncio.sleep(60)
 
     stage = Deaf({ONE: 0, TWO: 0})
-    bench = Bench(stage)
-    await bench.pipeline.open()
+    bench = await opened(stage)
     bench.pipeline.put(records(1, 0))
     while not stage.asleep:
         await asyncio.sleep(0)

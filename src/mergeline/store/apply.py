@@ -181,10 +181,9 @@ def _refused(message: Message, request: Request | DeadLetterReason) -> Request |
 
 def _forced(message: Message, text: str) -> Refused:
     try:
-        (request,) = decode_all([message])
+        item = _refused(message, *decode_all([message]))
     except Exception:  # noqa: BLE001 (`decode_all` never raises; if it should, the message was isolated, and ends here)
-        request = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text)
-    if type(request) is DeadLetterReason:
-        return Refused(message, request, message.origin.request_id)
-    reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, request.org_id)
-    return Refused(message, reason, request.request_id)
+        item = _refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text))
+    if type(item) is Refused:
+        return item
+    return Refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, item.org_id), item.request_id)
