@@ -7,7 +7,7 @@ import logging
 import aiokafka.client
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from tests.worker.harness import OUTCOMES, UPDATES
+from tests.worker.harness import EVENTS, OUTCOMES, UPDATES
 from tests.worker.proxy import Relay
 
 from mergeline.domain.messages import Outgoing
@@ -17,6 +17,8 @@ from mergeline.stream.publisher import Publisher, PublishFailed
 
 END_TXN = 26
 REQUEST_TIMEOUT_S = 2.0
+TRANSACTIONS = 150
+"""Of which one in twenty-five was refused in part when its offsets went at the same time as its records."""
 TIMES = {
     "MERGELINE_KAFKA_REQUEST_TIMEOUT_MS": "2000",
     "MERGELINE_PUBLISH_TIMEOUT_MS": "1500",
@@ -44,6 +46,20 @@ class Late:
             return False
         self.ends += 1
         return self.ends == 1
+
+
+async def test_nothing_of_a_transaction_is_refused_where_all_is_well(module_world, caplog):
+    """The broker drops a question about a transaction for another one about it, and refuses what it was about."""
+    settings, prefix = Settings.load(module_world.settings), module_world.prefix
+    publisher = Publisher(settings, client_options(settings), f"{prefix}well")
+    await publisher.start()
+    records = [Outgoing(topic, b"%d" % key, b"well") for topic in EVENTS for key in range(9)]
+
+    with caplog.at_level(logging.WARNING, "aiokafka"):
+        for offset in range(TRANSACTIONS):
+            await publisher.publish(records, {TopicPartition(prefix + UPDATES, 1): offset})
+    await publisher.kill()
+    assert [record.getMessage() for record in caplog.records if "producer" in record.name] == []
 
 
 async def test_a_late_end_of_a_transaction_is_never_repeated_and_never_ends_the_next_one(module_world, monkeypatch):
@@ -83,17 +99,20 @@ async def test_a_late_end_of_a_transaction_is_never_repeated_and_never_ends_the_
 
 
 def _send_late(publisher):
-    """The records come when the offsets have found out, as they do where the group's coordinator is quicker."""
-    send, sender = publisher._send, publisher._producer._sender.sender_task
+    """Each batch but the first comes when that one has found out, as it does where the coordinator is quicker."""
+    producer = publisher._producer
+    send_batch, sender, sent = producer.send_batch, producer._sender.sender_task, []
 
-    async def sends_late(records):
-        await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_S)
-        await send(records)
+    async def sends_late(*arguments, **options):
+        if sent:
+            await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_S)
+        sent.append(arguments)
+        return await send_batch(*arguments, **options)
 
-    publisher._send = sends_late
+    producer.send_batch = sends_late
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["whoever is quicker", "the offsets are"])
+@pytest.mark.parametrize("late", [False, True], ids=["all at once", "one behind the other"])
 async def test_a_fenced_producer_says_so_and_leaves_no_error_that_nobody_read(late, module_world, caplog):
     settings = Settings.load(module_world.settings | TIMES)
     publisher = Publisher(settings, client_options(settings), f"{module_world.prefix}fenced")

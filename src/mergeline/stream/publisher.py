@@ -177,15 +177,9 @@ class Publisher:
             await self._send(records)
             return
         await producer.begin_transaction()
-        committing = asyncio.ensure_future(producer.send_offsets_to_transaction(dict(offsets), self._group_id))
-        try:
-            await self._send(records)
-            await committing
-        except BaseException:
-            committing.cancel()
-            with suppress(asyncio.CancelledError, *FATAL):
-                await committing
-            raise
+        await self._send(records)
+        # Not both at once: a broker asks the coordinator about each, and drops the first question for the second.
+        await producer.send_offsets_to_transaction(dict(offsets), self._group_id)
         await producer.commit_transaction()
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
