@@ -1,61 +1,94 @@
-"""How often a broker is asked for records: what is quiet waits for nothing, what is busy keeps a pace."""
+"""How often a broker is asked for records, and how long it may take to answer.
 
-import asyncio
-import itertools
+What is quiet waits for nothing, what is busy keeps a pace; what a fetch is to bring is decided when it is sent.
+"""
+
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 
 from mergeline.stream import consumer
-from mergeline.stream.consumer import PacedFetcher
+from mergeline.stream.consumer import FETCH_MAX_WAIT_MS, FETCH_PACE_S, FETCH_PART_WAIT_MS, PacedFetcher
 
-PACE_S = 0.4
-
-
-class Sending(Fetcher):
-    """Sends nothing: `sent` has the node and the time of each fetch."""
-
-    def __init__(self):
-        self.sent, self.may_fetch_at = [], {}
-
-    async def _proc_fetch_request(self, _, node_id, __):
-        self.sent.append((node_id, asyncio.get_running_loop().time()))
-        return True
+LONG_S = 10.0
+RESETS, INVALID, RESUMES = {}, False, []
 
 
-class Paced(PacedFetcher, Sending):
+class Asking(Fetcher):
+    """Has something to ask of the `nodes`; a request is how long the broker may wait."""
+
+    def __init__(self, *nodes):
+        self.nodes, self.may_fetch_at, self._records = nodes, {}, {}
+
+    def _get_actions_per_node(self, _):
+        return [(node, self._fetch_max_wait_ms) for node in self.nodes], RESETS, LONG_S, INVALID, RESUMES
+
+
+class Paced(PacedFetcher, Asking):
     """The pace, in front of that."""
+
+    def asked(self):
+        """Which nodes are asked now, and when to look again."""
+        requests, resets, wait_s, *others = self._get_actions_per_node(None)
+        assert (resets, *others) == (RESETS, INVALID, RESUMES)
+        return [node for node, _ in requests], wait_s
+
+
+class Clock:
+    """A loop whose time stands still."""
+
+    now_s = 1_000.0
+
+    def time(self):
+        return self.now_s
 
 
 @pytest.fixture
-def paced(monkeypatch):
-    monkeypatch.setattr(consumer, "FETCH_PACE_S", PACE_S)
-    return Paced()
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(consumer, "asyncio", SimpleNamespace(get_running_loop=lambda: clock))
+    return clock
 
 
-async def test_a_broker_is_asked_once_in_a_while(paced):
-    for _ in range(4):
-        assert await paced._proc_fetch_request(None, 1, None)
-    times = [at for _, at in paced.sent]
-    assert all(later - earlier >= 0.9 * PACE_S for earlier, later in itertools.pairwise(times))
+def test_what_is_quiet_waits_for_nothing(clock):
+    paced = Paced(1)
+    assert paced.asked() == ([1], LONG_S)
+    clock.now_s += 1.5 * FETCH_PACE_S  # which is how long the fetch took
+    assert paced.asked() == ([1], LONG_S)
 
 
-async def test_after_a_fetch_that_took_longer_the_next_one_waits_for_nothing(paced):
-    await paced._proc_fetch_request(None, 1, None)
-    await asyncio.sleep(PACE_S)
-    asked_at = asyncio.get_running_loop().time()
-    await paced._proc_fetch_request(None, 1, None)
-    assert paced.sent[1][1] - asked_at < PACE_S / 2
+def test_a_broker_is_asked_once_in_a_while(clock):
+    paced = Paced(1)
+    paced.asked()
+    clock.now_s += FETCH_PACE_S / 4
+    assert paced.asked() == ([], pytest.approx(FETCH_PACE_S * 3 / 4))
+    clock.now_s += FETCH_PACE_S * 3 / 4 + 1e-9
+    assert paced.asked() == ([1], LONG_S)
 
 
-async def test_brokers_do_not_wait_for_each_other(paced):
-    await asyncio.gather(*(paced._proc_fetch_request(None, node, None) for node in (1, 2, 3)))
-    assert max(at for _, at in paced.sent) - min(at for _, at in paced.sent) < PACE_S / 2
+def test_what_was_put_off_does_not_put_off_the_next(clock):
+    paced = Paced(1)
+    paced.asked()
+    for _ in range(3):  # each time that records are taken
+        clock.now_s += FETCH_PACE_S / 4
+        assert paced.asked()[0] == []
+    clock.now_s += FETCH_PACE_S / 4 + 1e-9
+    assert paced.asked()[0] == [1]
 
 
-async def test_an_assignment_that_ends_meanwhile_is_no_error(paced):
-    await paced._proc_fetch_request(None, 1, None)
-    waiting = asyncio.ensure_future(paced._proc_fetch_request(None, 1, None))
-    await asyncio.sleep(0.001)
-    waiting.cancel()
-    assert (await waiting, len(paced.sent)) == (False, 1)
+def test_brokers_do_not_wait_for_each_other(clock):
+    paced = Paced(1)
+    paced.asked()
+    paced.nodes = (1, 2, 3)
+    assert paced.asked() == ([2, 3], pytest.approx(FETCH_PACE_S))
+
+
+def test_a_broker_may_wait_long_for_records_of_all_partitions_only(clock):
+    paced = Paced(1)
+    paced._records = {"a partition": "records that nobody has taken yet"}
+    ((_, wait_ms),), *_ = paced._get_actions_per_node(None)
+    assert wait_ms == FETCH_PART_WAIT_MS
+    paced._records, paced.nodes = {}, (2,)
+    ((_, wait_ms),), *_ = paced._get_actions_per_node(None)
+    assert wait_ms == FETCH_MAX_WAIT_MS > 2 * FETCH_PART_WAIT_MS
