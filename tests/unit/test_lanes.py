@@ -13,7 +13,7 @@ from mergeline.stream.publisher import PublishFailed
 
 
 async def test_what_fills_no_batch_gathers_from_all_lanes_until_none_has_one_under_way():
-    stage, bench = await under_way(batch_wait_ms=10_000, lanes=2)
+    stage, bench = await under_way(batch_wait_ms=10_000, batch_max=12, lanes=2)
     for partition in (1, 2):
         bench.pipeline.put(records(partition, 1))
         await asyncio.sleep(0.01)

@@ -39,7 +39,7 @@ async def test_a_batch_is_at_most_batch_max_and_keeps_order():
 
 
 async def test_a_small_batch_gathers_until_the_one_before_is_done():
-    stage, bench = await under_way(batch_wait_ms=10_000)
+    stage, bench = await under_way(batch_wait_ms=10_000, batch_max=16)
     for offset in (1, 2, 3):
         bench.pipeline.put(records(1, offset))
         await asyncio.sleep(0.01)
@@ -55,6 +55,7 @@ async def test_a_small_batch_gathers_until_the_one_before_is_done():
     [
         pytest.param({"batch_wait_ms": 30}, [1], id="but no longer than batch_wait_ms"),
         pytest.param({"batch_wait_ms": 10_000, "batch_max": 2}, [1, 2], id="and one that is full, not at all"),
+        pytest.param({"batch_wait_ms": 10_000, "batch_max": 12}, [1, 2, 3], id="nor one of a quarter of that"),
         pytest.param({"batch_wait_ms": 10_000, "batch_max_bytes": 16}, [1, 2], id="nor one of as many bytes as may be"),
     ],
 )

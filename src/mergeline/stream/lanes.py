@@ -60,6 +60,11 @@ class Lane:
         return self._waiting >= self._bounds.records or self._waiting_bytes >= self._bounds.bytes
 
     @property
+    def waiting(self) -> int:
+        """Records that were put and not taken."""
+        return self._waiting
+
+    @property
     def held(self) -> int:
         """Records that were put and are not done."""
         return self._held

@@ -25,6 +25,9 @@ from mergeline.stream.origin import Record
 from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
+MUCH_SHARE: Final = 0.25
+"""Of a full batch: with so much it is begun while the one before is published. Without, a load of half of what can be
+done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
 CANCEL_AGAIN_S: Final = 0.5
 CANCELS_MAX: Final = 40
 log = structlog.get_logger(__name__)
@@ -197,13 +200,15 @@ class Pipeline:
                 return [lane for lane in lanes if lane.in_process], batch
 
     def _is_ripe(self) -> bool:
-        """Whether nothing speaks for waiting: a lane is full, none has a batch under way, or another loop was quicker.
+        """Whether nothing speaks for waiting: much waits, none has a batch under way, or another loop was quicker.
 
         What a batch costs does not depend on its size while that is small: two of them at once only delay each other,
-        and everybody else on the broker. Under a backlog none waits, and one is processed while another is published.
+        and everybody else on the broker. Of one that is not, the cost is its records', and it gains nothing by waiting.
         """
         ready = [lane for lane in self._lanes if lane.is_ready]
-        return not ready or any(lane.is_full for lane in ready) or not any(lane.under_way for lane in self._lanes)
+        much = sum(lane.waiting for lane in ready) >= MUCH_SHARE * self._bounds.records
+        busy = any(lane.under_way for lane in self._lanes)
+        return not (ready and busy) or much or any(lane.is_full for lane in ready)
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
