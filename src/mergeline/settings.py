@@ -114,7 +114,7 @@ class Settings(BaseModel):
     apply_lanes: int = Field(
         2, ge=1, le=16, description="batches applied at once, each of its own partitions; below the pool's connections"
     )
-    batch_wait_ms: int = _ms(100, 0, 1_000, "how long a batch that is not full may wait for those under way")
+    batch_wait_ms: int = _ms(100, 0, 1_000, "how long a batch that is no quarter full may wait for those under way")
     lock_keys_max: int = Field(
         8_000, ge=500, le=1_000_000, description="locks of one transaction; PostgreSQL's lock table bounds them"
     )
