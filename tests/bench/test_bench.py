@@ -38,8 +38,8 @@ def test_the_figures_that_are_compared_are_there(report, capsys):
     assert rate > 0
     assert report["worker_cpu_us_per_request"] > 0
     assert 0 < report["latency_ms_p50"] <= report["latency_ms_p99"]
-    assert report["ratio"] == pytest.approx(rate / other, rel=0.01)
-    assert report["floor_share"] == pytest.approx(rate / report["floor_requests_per_second"], rel=0.01)
+    assert report["ratio"] == pytest.approx(rate / other, abs=0.05)
+    assert report["floor_share"] == pytest.approx(rate / report["floor_requests_per_second"], abs=0.001)  # as printed
     with capsys.disabled():  # reported, and not judged: this machine may be busy, and the run is short
         print(f"\nworker : per-message baseline = {report['ratio']:.1f} ({rate:.0f} and {other:.0f} requests/s)")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from click.testing import CliRunner
 from tests.worker.process import WorkerProcess
@@ -269,6 +270,22 @@ class World:
             yield client
         finally:
             await client.close()
+
+    async def configure(self, topic, configs):
+        """Set a topic's configs (all of them: this is how the request works), and wait until the broker knows."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs)
+        deadline = time.monotonic() + PATIENCE_S
+        async with self.admin() as admin:
+            (response,) = await admin.alter_configs([resource])
+            assert [refused for refused in response.resources if refused[0]] == []
+            while True:
+                (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+                (shown,) = response.to_object()["resources"]
+                values = {entry["config_names"]: entry["config_value"] for entry in shown["config_entries"]}
+                if configs.items() <= values.items():
+                    return
+                assert time.monotonic() < deadline, (topic, configs, values)
+                await asyncio.sleep(0.05)
 
     left = None
     """What `drained` still waits for: partitions, how far they are committed and have to be; or an error."""

@@ -5,7 +5,6 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.worker.harness import UPDATES, adding
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -29,11 +28,7 @@ async def aged(module_world):
 
 
 async def retain(world, topic, **configs):
-    """Set a topic's configs (all of them: this is how the request works)."""
-    named = {name.replace("_", "."): value for name, value in configs.items()}
-    resource = ConfigResource(ConfigResourceType.TOPIC, world.prefix + topic, named)
-    async with world.admin() as admin:
-        await admin.alter_configs([resource])
+    await world.configure(world.prefix + topic, {name.replace("_", "."): value for name, value in configs.items()})
 
 
 async def prune(world, *options, **settings):

@@ -1,7 +1,6 @@
 """A worker that cannot start says in one line which setting is at fault and what to do, and exits with status 2."""
 
 import pytest
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.services import databases
 from tests.worker.harness import REGISTERED, UPDATES
 from tests.worker.load import owns
@@ -35,9 +34,7 @@ async def no_topics(world):
 async def small_dead_letter_topic(world):
     prefix = f"{world.prefix}small."
     await world.command("topics", "create", "--partitions", "1", MERGELINE_TOPIC_PREFIX=prefix)
-    smaller = {"max.message.bytes": "1000000"}
-    async with world.admin() as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, f"{prefix}{UPDATES}-dlt", smaller)])
+    await world.configure(f"{prefix}{UPDATES}-dlt", {"max.message.bytes": "1000000"})
     return {"MERGELINE_TOPIC_PREFIX": prefix}
 
 
