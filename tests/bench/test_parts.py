@@ -156,9 +156,18 @@ class TestOpenLoad:
         assert intended[-1] - intended[0] == pytest.approx(0.0098)
 
 
+def test_settings_may_come_together_or_one_by_one():
+    options = ["--set", "batch_max=7,apply_lanes=1", "--set", "batch_wait_ms=5", "--kafka", "a=b", "--kafka", "c=d=e"]
+    parsed = main.get_command(None, "bench").make_context("bench", options).params
+    assert parsed["worker_settings"] == {"batch_max": "7", "apply_lanes": "1", "batch_wait_ms": "5"}
+    assert parsed["kafka"] == {"a": "b", "c": "d=e"}
+    assert parsed["postgres"] == {}
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
+        ("--set", ("batch_max=5", "batch_max=6"), "batch_max is given as 5 and as 6"),
         ("--mix", "ad=1", "kinds are add, remove, merge"),
         ("--mix", "add=much", "weights are numbers"),
         ("--mix", "add", "no list like name=value"),
@@ -172,6 +181,8 @@ def test_what_cannot_be_run_is_said_before_anything_is_started(option, value, sa
         "MERGELINE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "MERGELINE_DATABASE_URL": "postgresql://127.0.0.1:1/x",
     }
-    result = CliRunner(env=nowhere).invoke(main, ["bench", option, *([value] if value else [])])
+    values = value if isinstance(value, tuple) else (value,)
+    words = [word for one in values for word in (option, one) if word]
+    result = CliRunner(env=nowhere).invoke(main, ["bench", *words])
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())

@@ -53,7 +53,19 @@ class _Pairs(click.ParamType):
         return {name.strip(): text.strip() for name, _, text in pairs}
 
 
-_pairs = _Pairs()
+def _together(_: click.Context, param: click.Parameter, given: tuple[dict[str, str], ...]) -> dict[str, str]:
+    """The values of all times that an option was given, by name."""
+    values: dict[str, str] = {}
+    for pairs in given:
+        for name, text in pairs.items():
+            if values.setdefault(name, text) != text:
+                raise click.BadParameter(f"{name} is given as {values[name]} and as {text}", param=param)
+    return values
+
+
+def _pairs_option(*names: str, default: str = "", **kwargs: Any) -> Callable[[Any], Any]:
+    """An option of pairs, which may be given again for more of them."""
+    return click.option(*names, type=_Pairs(), multiple=True, default=[default], callback=_together, **kwargs)
 
 
 @click.command(short_help="Measure real workers under a described load.")
@@ -65,7 +77,7 @@ _pairs = _Pairs()
               help="Identifiers of each of them.")  # fmt: skip
 @click.option("--zipf", type=click.FloatRange(0.0, 3.0), default=0.8, show_default=True,
               help="Exponent of their popularity; 0 spreads the load evenly.")  # fmt: skip
-@click.option("--mix", type=_pairs, default=MIX, show_default=True, help="Kinds of requests and their weights.")
+@_pairs_option("--mix", default=MIX, show_default=True, help="Kinds of requests and their weights.")
 @click.option("--hot", type=click.Choice(["none", "identifier", "customer"]), default="none", show_default=True,
               help="What all requests have in common.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same requests.")
@@ -83,11 +95,11 @@ _pairs = _Pairs()
               help="Backlog of the per-message worker.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Everything smaller: done in 40 s on a machine of two free cores.")
 @click.option("--statements", is_flag=True, help="What PostgreSQL spent its time on, by statement (costs some itself).")
-@click.option("--set", "worker_settings", type=_pairs, default="", metavar="NAME=VALUE,…",
+@_pairs_option("--set", "worker_settings", metavar="NAME=VALUE,…",
               help="Settings of the workers, like batch_max=1000,delivery=at_least_once.")  # fmt: skip
 @click.option("--volatile", is_flag=True, help="PostgreSQL without fsync, as the tests have it.")
-@click.option("--postgres", type=_pairs, default="", metavar="NAME=VALUE,…", help="Settings of PostgreSQL.")
-@click.option("--kafka", type=_pairs, default="", metavar="NAME=VALUE,…", help="Settings of the broker.")
+@_pairs_option("--postgres", metavar="NAME=VALUE,…", help="Settings of PostgreSQL.")
+@_pairs_option("--kafka", metavar="NAME=VALUE,…", help="Settings of the broker.")
 @click.option(
     "--given", is_flag=True, help="Use the services of MERGELINE_*; a database and topics are made and removed."
 )
