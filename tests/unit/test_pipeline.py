@@ -56,6 +56,7 @@ async def test_a_small_batch_gathers_until_the_one_before_is_done():
         pytest.param({"batch_wait_ms": 30}, [1], id="but no longer than batch_wait_ms"),
         pytest.param({"batch_wait_ms": 10_000, "batch_max": 2}, [1, 2], id="and one that is full, not at all"),
         pytest.param({"batch_wait_ms": 10_000, "batch_max": 12}, [1, 2, 3], id="nor one of a quarter of that"),
+        pytest.param({"batch_wait_ms": 10_000, "batch_max_bytes": 64}, [1, 2], id="nor one of a quarter of the bytes"),
         pytest.param({"batch_wait_ms": 10_000, "batch_max_bytes": 16}, [1, 2], id="nor one of as many bytes as may be"),
     ],
 )

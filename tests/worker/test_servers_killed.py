@@ -1,4 +1,4 @@
-"""Broker and database killed with -9 under load: the running worker survives, and answers everything once."""
+"""Broker and database killed with -9: a running worker survives, answers everything once, and can still be stopped."""
 
 import asyncio
 
@@ -18,3 +18,18 @@ async def test_a_worker_survives_the_death_of(served, request, server):
         await asyncio.to_thread(server.start)
         await moves(served)
     assert served.workers[0].running
+
+
+@pytest.mark.parametrize("server", ["killable_kafka", "killable_postgres"])
+async def test_a_worker_stops_in_time_while_it_misses(world, request, server):
+    """aiokafka's consumer let a cancellation out as it closed: Faust waited for a thread that had ended."""
+    server = request.getfixturevalue(server)
+    worker = world.worker()
+    await world.register([1])
+    await asyncio.to_thread(server.kill)
+    try:
+        await asyncio.sleep(1.0)  # it has found out, and waits between two attempts
+        status, took_s = await asyncio.to_thread(worker.stop)
+    finally:
+        await asyncio.to_thread(server.start)
+    assert (status, took_s < 8) == (0, True), worker.log_tail()

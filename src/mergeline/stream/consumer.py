@@ -10,6 +10,7 @@ hands over one record at a time otherwise.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -32,15 +33,20 @@ SHORT_FETCH_S: Final = 0.005
 """A fetch for some of the partitions only, so that the others are not starved when they get room."""
 FETCH_MAX_WAIT_MS: Final = 100
 FETCH_PART_WAIT_MS: Final = 20
-"""The same for a fetch that leaves out partitions, since what they brought before was not taken yet. It will be any
-moment, and until this fetch ends nothing else is fetched from that broker: 100 ms in which each message waits.
-"""
+"""The same for a fetch that leaves out partitions, since what they brought a moment ago was not taken yet. It will be
+any moment, and until this fetch ends nothing else is fetched from that broker: 100 ms in which each message waits. What
+was not taken for longer has no room, and waits for more than a fetch."""
 PREFETCH_BACKOFF_S: Final = 0.002
 """aiokafka waits 0.1 s between prefetches and has no setting; at 2 ms p99 fell from 135 to 34 ms."""
 FETCH_PACE_S: Final = 0.02
 """The least time from one fetch of a broker to the next. A fetch costs worker and broker milliseconds, whatever it
 brings, and a broker answers as soon as it has one record: without this, 300 requests a second were 120 fetches. Where
 it is quiet nothing waits, since the fetch before was sent long ago."""
+LOOP_TICK_S: Final = 0.001
+"""uvloop's clock goes by whole milliseconds: to wait for less is to turn without a pause until the next one."""
+METADATA_PACE_S: Final = 0.1
+"""The least time from one forced look at the metadata to the next. Where a partition has no leader aiokafka asks again
+with each answer: 400 times a second, for as long as a broker is away."""
 METADATA_MAX_AGE_MS: Final = 3_000
 """Whoever shares out the group's partitions may have seen no topics yet: aiokafka goes on where the broker dies between
 its first answer and the topics'. Every member gets no partition then, until the topics are looked at again; Faust's own
@@ -65,20 +71,45 @@ class PacedFetcher(Fetcher):
 
     may_fetch_at: dict[int, float]
     """By node, on the loop's clock."""
+    may_look_at: float
+    """When metadata may be asked for again, on the same clock."""
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
-        self._fetch_max_wait_ms = FETCH_PART_WAIT_MS if self._records else FETCH_MAX_WAIT_MS
-        requests, resets, wait_s, *others = super()._get_actions_per_node(assignment)
+        self._fetch_max_wait_ms = FETCH_PART_WAIT_MS if self._leaves_out_for_a_moment() else FETCH_MAX_WAIT_MS
+        requests, resets, wait_s, is_stale, resumes = super()._get_actions_per_node(assignment)
         now = asyncio.get_running_loop().time()
+        waits_s = [wait_s]
         due = []
         for node_id, request in requests:
             left_s = self.may_fetch_at.get(node_id, now) - now
             if left_s > 0:
-                wait_s = min(wait_s, left_s)
+                waits_s.append(max(left_s, LOOP_TICK_S))
             else:
                 self.may_fetch_at[node_id] = now + FETCH_PACE_S
                 due.append((node_id, request))
-        return due, resets, wait_s, *others
+        if is_stale and now < self.may_look_at:
+            is_stale = False
+            waits_s.append(max(self.may_look_at - now, LOOP_TICK_S))
+        elif is_stale:
+            self.may_look_at = now + METADATA_PACE_S
+        return due, resets, min(waits_s), is_stale, resumes
+
+    def _leaves_out_for_a_moment(self) -> bool:
+        """Whether there are records that somebody takes any moment."""
+        since = time.monotonic() - FETCH_MAX_WAIT_MS / 1000
+        return any(records._created > since for records in self._records.values())  # noqa: SLF001 (aiokafka's)
+
+    async def close(self) -> None:
+        """As aiokafka's, which lets the cancellation of a fetch out that waits after an error.
+
+        Faust's thread ends of it without saying so, and whoever stops the worker waits until it is stopped hard.
+        """
+        tasks = {self._fetch_task, *self._pending_tasks}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        self._pending_tasks.clear()
+        await super().close()
 
 
 class ReadCommittedThread(AIOKafkaConsumerThread):
@@ -119,7 +150,7 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._consumer._fetcher  # noqa: SLF001
         fetcher._prefetch_backoff = PREFETCH_BACKOFF_S  # noqa: SLF001
-        fetcher.__class__, fetcher.may_fetch_at = PacedFetcher, {}
+        fetcher.__class__, fetcher.may_fetch_at, fetcher.may_look_at = PacedFetcher, {}, 0.0
 
 
 class Gate(Protocol):

@@ -2,11 +2,12 @@
 processed.
 
 In: fetched records, by partition. Out: what goes into a batch, within its bounds and in order within each partition.
-Never: more than two batches of a lane, or a batch that is too large.
+Never: more records of a lane than two batches hold, two batches
+of a lane processed at once, or a batch that is too large.
 
 Lanes are for a backlog: while the database works on the batch of one, this process works on that of another, and the
 customers of their requests are others. Under a light load a batch is made of all of them, since what a batch costs does
-not depend on its size while that is small; until it is processed, whatever it waits for, no other is begun.
+not depend on its size while that is small; until it is processed, whatever it waits for, no other of them is begun.
 """
 
 from collections import deque
@@ -57,12 +58,12 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether what waits is a batch by itself."""
-        return self._waiting >= self._bounds.records or self._waiting_bytes >= self._bounds.bytes
+        return self.share >= 1
 
     @property
-    def waiting(self) -> int:
-        """Records that were put and not taken."""
-        return self._waiting
+    def share(self) -> float:
+        """What waits, in batches: by number or by bytes, whichever is more."""
+        return max(self._waiting / self._bounds.records, self._waiting_bytes / self._bounds.bytes)
 
     @property
     def held(self) -> int:

@@ -26,7 +26,7 @@ from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
 MUCH_SHARE: Final = 0.25
-"""Of a full batch: with so much it is begun while the one before is published. Without, a load of half of what can be
+"""Of a full batch: with so much it is begun while one before it is under way. Without, a load of half of what can be
 done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
 CANCEL_AGAIN_S: Final = 0.5
 CANCELS_MAX: Final = 40
@@ -206,7 +206,7 @@ class Pipeline:
         and everybody else on the broker. Of one that is not, the cost is its records', and it gains nothing by waiting.
         """
         ready = [lane for lane in self._lanes if lane.is_ready]
-        much = sum(lane.waiting for lane in ready) >= MUCH_SHARE * self._bounds.records
+        much = sum(lane.share for lane in ready) >= MUCH_SHARE
         busy = any(lane.under_way for lane in self._lanes)
         return not (ready and busy) or much or any(lane.is_full for lane in ready)
 
@@ -217,7 +217,7 @@ class Pipeline:
 
     async def _publish_all(self) -> None:
         while True:
-            # What was processed meanwhile goes out at once, a batch a lane at most: it costs what one of them costs.
+            # What was processed meanwhile goes out at once, a batch for each lane: it costs what one costs.
             ready = [await self._processed.get()]
             ready += [self._processed.get_nowait() for _ in range(self._processed.qsize())]
             if not await self._published([work for works, _ in ready for work in works]):
