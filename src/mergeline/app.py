@@ -30,6 +30,7 @@ from mergeline.settings import Settings, unknown_variables, variable
 from mergeline.store import Store
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
+from mergeline.stream.rights import check_rights
 from mergeline.stream.topics import check_topics
 from mergeline.stream.worker import Worker
 
@@ -146,6 +147,7 @@ async def _prepared(settings: Settings) -> Store:
     async def topics() -> None:
         for line in await check_topics(settings):
             log.warning("topics.check", problem=line)
+        await check_rights(settings)
         if settings.requests_keyed:
             await check_drained(settings)
 

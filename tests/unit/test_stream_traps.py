@@ -49,7 +49,7 @@ class Consumer:
             fetched=lambda partition, offset: self.handed.append((partition, offset)),
             flows=lambda: self.flows.append(self.consumer.flow_active),
         )  # fmt: skip
-        kind = batch_consumer({}, gate, fail)
+        kind = batch_consumer({}, gate, fail, denied=str)
         self.consumer = kind.__new__(kind)
         self.app = SimpleNamespace(consumer_generation_id=1)
         self.fetched = []

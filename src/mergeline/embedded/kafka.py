@@ -72,6 +72,8 @@ class Kafka(Server):
         settings: win over those of the cluster of one.
         relays: addresses (host:port) in front of the broker. Each has a listener of its own (`behind`), whose clients
             are told to come back through the relay.
+        protocols: security protocols (as `SASL_SSL`) beside `PLAINTEXT`. Each has a listener of its own (`secured`);
+            keys, users and the like are among `settings`, as `listener.name.sasl_ssl....`.
     """
 
     name: ClassVar[str] = "Kafka"
@@ -85,13 +87,17 @@ class Kafka(Server):
         notice: Callable[[str], None] = quiet,
         settings: Mapping[str, str] = NO_SETTINGS,
         relays: Sequence[str] = (),
+        protocols: Sequence[str] = (),
     ) -> None:
         super().__init__(data_dir=data_dir, notice=notice)
         self._own_settings = dict(settings)
-        self._port, self._controller_port, *behind = free_ports(2 + len(relays))
+        self._port, self._controller_port, *more = free_ports(2 + len(relays) + len(protocols))
         self._relays = {f"RELAYED{number}": relay for number, relay in enumerate(relays)}
-        self.behind = [f"{HOST}:{port}" for port in behind]
+        addresses = [f"{HOST}:{port}" for port in more]
+        self.behind = addresses[: len(relays)]
         """Where each relay has to pass its connections on to."""
+        self.secured = dict(zip(protocols, addresses[len(relays) :], strict=True))
+        """The address for each of the protocols."""
         self._archive_maker: Guarded | None = None
 
     @property
@@ -126,7 +132,7 @@ class Kafka(Server):
 
     def _steps(self, folder: Path) -> list[list[str]]:
         settings, data, logging = folder / "server.properties", folder / "data", folder / "log4j2.properties"
-        own = {"PLAINTEXT": self.bootstrap_servers}
+        own = {"PLAINTEXT": self.bootstrap_servers} | self.secured
         listeners = {
             **own,
             "CONTROLLER": f"{HOST}:{self._controller_port}",
@@ -137,7 +143,9 @@ class Kafka(Server):
             "listeners": _addresses(listeners),
             "advertised.listeners": _addresses(own | self._relays),
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listeners),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{name if name in self.secured else 'PLAINTEXT'}" for name in listeners
+            ),
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
         }
         lines = (f"{name}={value}\n" for name, value in (SETTINGS | here | self._own_settings).items())

@@ -10,17 +10,33 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import aiokafka.conn
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
 from mergeline.stream import unpacking
 
 assert unpacking  # noqa: S101 - whoever makes a client reads with it
+
+DENIALS: Final = (
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    ClusterAuthorizationFailedError,
+)
+"""What brokers say to whom they let in, but not do what was asked. To ask again helps nobody."""
 
 
 class _Connection(AIOKafkaConnection):
@@ -110,6 +126,15 @@ def unreachable(settings: Settings, reason: str) -> str:
         names.append(variable("kafka_ssl") + "_*")
     reason = " ".join(reason.split()) or "no answer"
     return f"Kafka at {servers} ({protocol}) cannot be reached: {reason}. Start it, or correct {', '.join(names)}."
+
+
+def denied(settings: Settings, what: str) -> str:
+    """One line for whoever finds that the brokers let us in but not do what we have to."""
+    return (
+        f"Kafka at {settings.kafka_bootstrap_servers} denies this principal: {what}. Grant that (ACLs). A worker "
+        f"needs Read on what it reads, Write on what it writes, Read on the group {settings.group_id}, Describe and "
+        "Write on transactional ids that begin with mergeline-: deploy/README.md has the table."
+    )
 
 
 def refused(settings: Settings, error: BaseException) -> str:

@@ -19,7 +19,7 @@ import aiokafka
 import faust
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types.tuples import TP
 
@@ -174,13 +174,19 @@ class Gate(Protocol):
         """Faust has done what it does in a rebalance."""
 
 
-def batch_consumer(client_options: dict[str, Any], gate: Gate, fail: Callable[[BaseException], None]) -> type[Consumer]:
+def batch_consumer(
+    client_options: dict[str, Any],
+    gate: Gate,
+    fail: Callable[[BaseException], None],
+    denied: Callable[[str], str],
+) -> type[Consumer]:
     """A consumer class for `app.transport.Consumer`.
 
     Args:
         client_options: brokers and security, as aiokafka's clients take them.
         gate: where the records go; the one place of back-pressure.
         fail: ends the process.
+        denied: what to say of something that brokers do not allow.
     """
 
     class Thread(ReadCommittedThread):
@@ -215,10 +221,10 @@ def batch_consumer(client_options: dict[str, Any], gate: Gate, fail: Callable[[B
             try:
                 async with gate.fetching:
                     records = await self._getmany(active_partitions=active, timeout=wait_s)
-            except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            except (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError) as error:
                 records = {}
                 if not _is_late(self, generation):  # else it looked at partitions that were not sought yet
-                    fail(_gone(error))
+                    fail(SetupError(_unreadable(error, denied)))
             for batches in _by_reader(records, gate):
                 if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
@@ -262,9 +268,14 @@ def _is_late(consumer: Consumer, generation: int) -> bool:
     return bool(consumer.should_stop or not consumer.flow_active or generation != consumer.app.consumer_generation_id)
 
 
-def _gone(error: OffsetOutOfRangeError | NoOffsetForPartitionError) -> SetupError:
+def _unreadable(
+    error: OffsetOutOfRangeError | NoOffsetForPartitionError | TopicAuthorizationFailedError,
+    denied: Callable[[str], str],
+) -> str:
+    if isinstance(error, TopicAuthorizationFailedError):
+        return denied(f"Read {error.args[0]}")
     place = ", ".join(f"{tp.topic}, partition {tp.partition}" for tp in _partitions_of(error))
-    return SetupError(
+    return (
         f"Records of {place} that were not read yet went from its log: they expired, or the topic was made anew. "
         "Start the worker again: it says which, and what to do."
     )

@@ -19,14 +19,16 @@ from zlib import crc32
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.errors import IllegalOperation, InvalidTxnState, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from mergeline.domain.messages import Header, Outgoing
+from mergeline.errors import SetupError
 from mergeline.settings import Settings
+from mergeline.stream.clients import DENIALS, denied
 from mergeline.stream.unpacking import raw_name
 
 BATCH_MAX_BYTES: Final = 512 * 1024
@@ -114,8 +116,8 @@ class Publisher:
         self, settings: Settings, client_options: Mapping[str, Any], transactional_id: str | None = None
     ) -> None:
         self.transactional_id = transactional_id
+        self._settings = settings
         self._prefix = settings.topic_prefix
-        self._group_id = settings.group_id
         self._publish_timeout_s = settings.publish_timeout_ms / 1000
         self._start_timeout_s = settings.start_timeout_ms / 1000
         self._partitions: dict[str, int] = {}
@@ -141,12 +143,13 @@ class Publisher:
 
         Raises:
             PublishFailed: if that did not work within `start_timeout_ms`; the producer is killed.
+            SetupError: if the brokers do not let us; killed as well.
         """
         try:
             await asyncio.wait_for(self._producer.start(), self._start_timeout_s)
         except FATAL as error:
             await self.kill()
-            raise PublishFailed(_said(error)) from error
+            raise self._failed(error) from error
         except BaseException:
             await self.kill()
             raise
@@ -156,16 +159,22 @@ class Publisher:
 
         Raises:
             PublishFailed: the outcome is unknown; kill this producer.
+            SetupError: the same, and another one would not be let either.
         """
         try:
             # Below aiokafka's request time-out, so that it never comes to a retry of its own.
             await asyncio.wait_for(self._publish(records, offsets), self._publish_timeout_s)
         except FATAL as error:
-            raise PublishFailed(_said(self._cause(error))) from error
+            raise self._failed(self._cause(error)) from error
+
+    def _failed(self, error: BaseException) -> PublishFailed | SetupError:
+        if isinstance(error, DENIALS):
+            return SetupError(denied(self._settings, _said(error)))
+        return PublishFailed(_said(error))
 
     def _cause(self, error: BaseException) -> BaseException:
-        """What ended the transaction, where a send found no more than that it has ended."""
-        if isinstance(error, IllegalOperation):
+        """What ended the transaction, where a record or a commit found no more than that it has ended."""
+        if isinstance(error, IllegalOperation | InvalidTxnState) and self.transactional_id is not None:
             ended: asyncio.Future[None] = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
             if ended.done() and not ended.cancelled():
                 return ended.exception() or error
@@ -179,7 +188,7 @@ class Publisher:
         await producer.begin_transaction()
         await self._send(records)
         # Not both at once: a broker asks the coordinator about each, and drops the first question for the second.
-        await producer.send_offsets_to_transaction(dict(offsets), self._group_id)
+        await producer.send_offsets_to_transaction(dict(offsets), self._settings.group_id)
         await producer.commit_transaction()
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
@@ -246,6 +255,9 @@ class Publisher:
         """End the producer without flushing what it holds (`stop` would flush); never raises a Kafka error."""
         producer, sender = self._producer, self._producer._sender  # noqa: SLF001
         producer._closed = True  # noqa: SLF001
+        if self.transactional_id is not None:
+            for _, _, offsets_sent in producer._txn_manager._pending_txn_offsets:  # noqa: SLF001
+                offsets_sent.add_done_callback(_read)  # the closing ends it, and nobody awaits it any more
         with suppress(*FATAL):
             await producer.client.close()
         task = sender.sender_task

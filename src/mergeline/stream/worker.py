@@ -9,6 +9,7 @@ JoinGroup callback, directly before the flow resumes; `on_partitions_revoked` be
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.assignment import Assignment, Reader
+from mergeline.stream.clients import denied
 from mergeline.stream.consumer import BatchSchema, batch_consumer
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
@@ -67,7 +69,9 @@ class Worker:
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
         readers = _readers(settings, store, producers, offsets)
         self.assignment = Assignment(self.app, readers, settings, fail)
-        self.app.transport.Consumer = batch_consumer(dict(client_options), self.assignment, fail)
+        self.app.transport.Consumer = batch_consumer(
+            dict(client_options), self.assignment, fail, partial(denied, settings)
+        )
         for reader in readers:
             self._agent(reader.stage.name, sorted(reader.topics))
         self._hooks()
