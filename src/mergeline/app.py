@@ -31,7 +31,7 @@ from mergeline.store import Store
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
 from mergeline.stream.rights import check_rights
-from mergeline.stream.topics import check_topics
+from mergeline.stream.topics import admin, check_topics
 from mergeline.stream.worker import Worker
 
 YOUNG_OBJECTS_MAX: Final = 20_000
@@ -145,9 +145,11 @@ async def _prepared(settings: Settings) -> Store:
     deadline = time.monotonic() + settings.start_timeout_ms / 1000
 
     async def topics() -> None:
-        for line in await check_topics(settings):
+        async with admin(settings) as client:
+            warnings = await check_topics(client, settings)
+            await check_rights(client, settings)
+        for line in warnings:
             log.warning("topics.check", problem=line)
-        await check_rights(settings)
         if settings.requests_keyed:
             await check_drained(settings)
 

@@ -1,7 +1,8 @@
 """What the brokers let this worker do, asked before it starts: what it may not would show when it first joins its
 group, reads or publishes, long after whoever deployed it has looked away.
 
-In: settings. Out: nothing, or a `SetupError` that names what is to be granted. Never: a group joined, a record written.
+In: an admin client, settings. Out: nothing, or a `SetupError` that names what is to be granted. Never: a group
+joined, a record written.
 
 Asks by two requests that tell what is allowed (KIP-430), which aiokafka 0.14.0 has not got, or not whole.
 """
@@ -24,7 +25,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.clients import denied
 from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX
-from mergeline.stream.topics import admin, full_name
+from mergeline.stream.topics import full_name
 
 READ: Final = 3
 WRITE: Final = 4
@@ -106,16 +107,15 @@ class _GroupRequest(Request[_GroupStruct]):
         return request_struct_class([self._group_id], True)
 
 
-async def check_rights(settings: Settings) -> None:
+async def check_rights(client: AIOKafkaAdminClient, settings: Settings) -> None:
     """Whether brokers allow what a worker does; to be asked once its topics are there.
 
     Raises:
         SetupError: naming the operations to be granted.
     """
-    async with admin(settings) as client:
-        lacking = await _lacking_topics(client, settings) + await _lacking_group(client, settings.group_id)
-        if settings.delivery == "exactly_once":
-            lacking += await _lacking_ids(client)
+    lacking = await _lacking_topics(client, settings) + await _lacking_group(client, settings.group_id)
+    if settings.delivery == "exactly_once":
+        lacking += await _lacking_ids(client)
     if lacking:
         raise SetupError(denied(settings, ", ".join(lacking)))
 

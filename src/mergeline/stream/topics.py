@@ -222,17 +222,16 @@ async def read_configs(
     return found, hidden
 
 
-async def check_topics(settings: Settings) -> list[str]:
+async def check_topics(client: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     """Whether a worker can keep its promises on these topics; warnings are what is left to say.
 
     Raises:
         SetupError: if topics are missing, or one is so that a message could be lost or stop a partition.
     """
-    async with admin(settings) as client:
-        names = [spec.name for spec in topic_plan(settings)]
-        await partitions_of(client, names)
-        configs, hidden = await read_configs(client, names)
-        old = await old_brokers(client)
+    names = [spec.name for spec in topic_plan(settings)]
+    await partitions_of(client, names)
+    configs, hidden = await read_configs(client, names)
+    old = await old_brokers(client)
     problems = _refusals(settings, configs)
     if problems:
         raise SetupError(" ".join(problems))
