@@ -125,7 +125,7 @@ async def secured(postgres, template_database, tmp_path_factory):
             yield world, kafka
 
 
-def shown(secured, protocol, name=WORKER, password=PASSWORD, **changed):
+def shown(secured, protocol, name=WORKER, **changed):
     world, kafka = secured
     settings = {
         "MERGELINE_KAFKA_SECURITY_PROTOCOL": protocol,
@@ -136,7 +136,7 @@ def shown(secured, protocol, name=WORKER, password=PASSWORD, **changed):
         settings |= {
             "MERGELINE_KAFKA_SASL_MECHANISM": mechanism,
             "MERGELINE_KAFKA_SASL_USERNAME": name,
-            "MERGELINE_KAFKA_SASL_PASSWORD": password,
+            "MERGELINE_KAFKA_SASL_PASSWORD": PASSWORD,
         }
     if protocol.endswith("SSL"):
         settings["MERGELINE_KAFKA_SSL_CAFILE"] = str(world.folder / "broker.pem")

@@ -255,9 +255,10 @@ class Publisher:
         """End the producer without flushing what it holds (`stop` would flush); never raises a Kafka error."""
         producer, sender = self._producer, self._producer._sender  # noqa: SLF001
         producer._closed = True  # noqa: SLF001
+        left: list[asyncio.Future[Any] | None] = []
         if self.transactional_id is not None:
-            for _, _, offsets_sent in producer._txn_manager._pending_txn_offsets:  # noqa: SLF001
-                offsets_sent.add_done_callback(_read)  # the closing ends it, and nobody awaits it any more
+            # Now, since the closing empties the list.
+            left += [sent for _, _, sent in producer._txn_manager._pending_txn_offsets]  # noqa: SLF001
         with suppress(*FATAL):
             await producer.client.close()
         task = sender.sender_task
@@ -265,7 +266,7 @@ class Publisher:
             task.cancel()
             await asyncio.wait([task], timeout=KILL_WAIT_S)
         unsent = sender._message_accumulator._batches.values()  # noqa: SLF001
-        left = [task, *(batch._drain_waiter for batches in unsent for batch in batches)]  # noqa: SLF001
+        left += [task, *(batch._drain_waiter for batches in unsent for batch in batches)]  # noqa: SLF001
         if self.transactional_id is not None:
             left.append(producer._txn_manager.wait_for_transaction_end())  # noqa: SLF001
         for future in left:
