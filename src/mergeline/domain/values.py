@@ -81,7 +81,8 @@ def _mobile(value: str, default_region: str | None) -> str | None:
                 number = phonenumbers.parse(text, region)
             except phonenumbers.NumberParseException:
                 continue
-        if phonenumbers.is_valid_number(number):
+        # An extension is another person behind the same switchboard, and E.164 has no place for it.
+        if number.extension is None and phonenumbers.is_valid_number(number):
             return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
     return None
 
