@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from tests.integration.desk import CATALOG, ORG, UPDATES, issue, line
+from tests.integration.desk import AT, CATALOG, ORG, UPDATES, issue, line
 from tests.integration.test_merges import meets
 
 from mergeline.domain.catalog import Catalog
@@ -108,6 +108,13 @@ async def test_a_dead_letter(sql, desk):
     taken = desk.log.customer(1, requestId=message.origin.request_id, orgId=ORG)
     await desk.apply(taken)
     assert (await show_request(sql, ORG, message.origin.request_id))["kind"] == "customer-registration"
+
+
+async def test_a_dead_letter_that_nobody_routed(sql, desk):
+    """It stood on the internal topic by itself."""
+    await desk.apply(desk.log.put(AT[0], b"{"))
+    document = checked("request", await show_request(sql, 0, "commands-by-customer-0-0"))
+    assert (document["kind"], document["origin"]["topic"]) == ("identifier-update", "commands-by-customer")
 
 
 async def test_headers_that_are_no_text_are_shown_as_far_as_they_are(sql, desk):

@@ -101,7 +101,8 @@ async def show_request(connection: Connection, org_id: int, request_id: str) -> 
     return {
         "orgId": org_id,
         "requestId": request_id,
-        "kind": KINDS[shown.origin.topic],
+        # What stood on the internal topic by itself is no request; it lies with the dead letters of updates.
+        "kind": KINDS.get(shown.origin.topic, KINDS[Topic.IDENTIFIER_UPDATES]),
         "status": shown.status,
         "requestedAt": _instant(shown.requested_at),
         "decidedAt": timestamp(shown.decided_at),
