@@ -210,7 +210,8 @@ BROKEN = {
 
 @pytest.mark.parametrize(("statements", "offences"), BROKEN.values(), ids=BROKEN.keys())
 async def test_a_broken_rule_is_found_with_its_offender(sql, world, statements, offences):
-    assert await broken(sql, *statements) == offences
+    # Which of two comes first is the choice of a plan.
+    assert sorted(await broken(sql, *statements)) == sorted(offences)
 
 
 def test_every_rule_is_broken_once():
