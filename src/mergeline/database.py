@@ -19,7 +19,7 @@ from mergeline.store import Options, Store, open_pool
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import describe
 from mergeline.store.migrations import pending
-from mergeline.store.pool import CONNECT_TIMEOUT_S
+from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice
 from mergeline.store.statements import Connection
 
 DAYS_EVERY_S: Final = 3_600.0
@@ -31,7 +31,9 @@ _TOLD_BY_SERVER = (
     asyncpg.TooManyConnectionsError,
 )
 """Their texts name users, databases and tables, and help more than their codes."""
-UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError)
+_UNANSWERED = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The last is also of a cluster in which no server is as `target_session_attrs` asks for."""
+UNREACHABLE: Final = (*_UNANSWERED, asyncpg.PostgresError, asyncpg.ClientConfigurationError)
 log = structlog.get_logger(__name__)
 
 
@@ -60,6 +62,7 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
             url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": "mergeline"}
         )
         try:
+            await let_the_server_notice(connection)
             await check_migrated(settings, connection)
             yield connection
         finally:
@@ -79,7 +82,7 @@ def database_errors(settings: Settings) -> Iterator[None]:
         raise SetupError(f"{place} failed: {describe(error)}. Its log says more.") from None
     except asyncpg.ClientConfigurationError as error:
         raise SetupError(f"{variable('database_url')} cannot be used: {error}. Correct it.") from None
-    except (OSError, asyncpg.InterfaceError) as error:
+    except _UNANSWERED as error:
         reason = " ".join(str(error).split()) or "no answer"
         raise SetupError(
             f"{place} cannot be reached: {reason}. Start it, or correct {variable('database_url')}."

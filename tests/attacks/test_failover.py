@@ -18,12 +18,13 @@ from mergeline import embedded
 from mergeline.domain.catalog import Catalog
 from mergeline.store import Options, Store, apply_with_retries, open_pool
 from mergeline.store.catalogs import apply_catalogs
+from mergeline.store.failures import Kind, Unsettled, kind_of
 from mergeline.store.migrations import migrate
 
 PARTITIONS, WORKERS = 3, 2
 BEFORE, AFTER = 900, 900
-END_WHAT_WAITS = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
-"""As a shutdown does."""
+END_WHAT_WAITS = "select pg_{}_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
+"""`terminate` as a shutdown does; `cancel` as an operator may, and the server then says no more than a warning."""
 
 
 @pytest.fixture
@@ -69,7 +70,8 @@ async def out_of_touch(standby):
 
 
 @pytest.mark.parametrize("again", ["by its id", "by its place"])
-async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary, standby, again):
+@pytest.mark.parametrize("ended", ["terminate", "cancel"])
+async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary, standby, ended, again):
     """A commit that was ended while it waited is visible on the primary; published now, a failover would forget it."""
     await migrate(primary.database_url)
     operator = await asyncpg.connect(primary.database_url)
@@ -80,15 +82,38 @@ async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary
     horizons = {AT: message.at.offset} if again == "by its place" else {}
     async with out_of_touch(standby):
         applying = asyncio.create_task(store.apply([message]))
-        while not await operator.fetch(END_WHAT_WAITS):
+        while not await operator.fetch(END_WHAT_WAITS.format(ended)):
             await asyncio.sleep(0.05)
-        with pytest.raises(asyncpg.PostgresError):
+        with pytest.raises((asyncpg.PostgresError, Unsettled)):
             await applying
         with pytest.raises(TimeoutError):
             await store.apply([message], horizons=horizons)
     (answer,) = await apply_with_retries(store, [message], horizons=horizons)
     assert answer.kind == "replay"
     pool.terminate()
+    await operator.close()
+
+
+@pytest.mark.parametrize("again", ["by its id", "by its place"])
+async def test_a_server_that_cannot_be_written_is_waited_out(primary, standby, again):
+    """An address that still leads to the standby, or leads there again."""
+    await migrate(primary.database_url)
+    operator = await asyncpg.connect(primary.database_url)
+    await apply_catalogs(operator, [Catalog.model_validate(CATALOG)])
+    await standby.be_waited_for()
+    log = Log()
+    message = log.customer(1, "one")
+    written, read = [await open_pool(server.database_url) for server in (primary, standby)]
+    await Store(written, Options()).apply([message])
+    await operator.execute("set synchronous_commit = remote_apply")
+    await operator.execute("create table reached ()")  # the standby has all that was before
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as refused:
+        await Store(read, Options()).apply(
+            [message], horizons={AT: message.at.offset} if again == "by its place" else {}
+        )
+    assert kind_of(refused.value) is Kind.TRANSIENT
+    for pool in (written, read):
+        pool.terminate()
     await operator.close()
 
 

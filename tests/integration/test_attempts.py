@@ -34,7 +34,6 @@ def postgres(state: str) -> asyncpg.PostgresError:
         (postgres("25006"), Kind.TRANSIENT),  # read-only after a failover
         (postgres("53100"), Kind.TRANSIENT),  # disk full
         (postgres("25P03"), Kind.TRANSIENT),  # idle in transaction for too long
-        (postgres("57014"), Kind.TRANSIENT),  # statement_timeout
         (asyncpg.InterfaceError("closed"), Kind.TRANSIENT),
         (asyncpg.InternalClientError("protocol"), Kind.TRANSIENT),
         (asyncpg.InvalidCachedStatementError("migrated under us"), Kind.TRANSIENT),
@@ -43,6 +42,7 @@ def postgres(state: str) -> asyncpg.PostgresError:
         (Unsettled(), Kind.TRANSIENT),
         (Overtaken(), Kind.TRANSIENT),
         (postgres("53200"), Kind.TOO_LARGE),  # the lock table is full
+        (postgres("57014"), Kind.TOO_LARGE),  # statement_timeout
         (BatchTooLarge(2, 1), Kind.TOO_LARGE),
         (postgres("22021"), Kind.POISON),  # a character that is none
         (postgres("23505"), Kind.POISON),  # unique
@@ -85,7 +85,7 @@ class Failing(Gate):
             raise self._errors.pop(0)
 
 
-@pytest.mark.parametrize("station", ["discover", "lock", "read", "copy_ledger", "commit"])
+@pytest.mark.parametrize("station", ["discover", "lock", "read", "ledger_insert", "commit"])
 async def test_what_is_transient_is_tried_again(new_store, desk, sql, station):
     await desk.register(1)
     failing = Failing(station, postgres("40P01"), ConnectionResetError(), Overtaken("so"))
@@ -250,8 +250,25 @@ async def test_a_dead_letter_of_poison_is_replayed_as_it_was(desk, cursed):
     assert again.outgoing == letter.outgoing
 
 
+async def test_a_batch_that_takes_too_long_is_halved_until_it_does_not(new_store):
+    """Whole it would be tried until the worker ends, and begun again by the next."""
+
+    class Slow(Gate):
+        async def __call__(self, name):
+            await super().__call__(name)
+            if name == "ledger_insert" and sum(1 for passed in self.passed if passed == "begin") <= 2:
+                raise postgres("57014")
+
+    slow = Slow()
+    desk = Desk(await new_store(slow, retries=Retries(attempts_max=1)))
+    messages = [desk.log.customer(number) for number in range(1, 9)]
+    answers = await desk.persist(*messages)
+    assert ([answer.message for answer in answers], set(kinds(answers))) == (messages, {"applied"})
+    assert slow.passed.count("begin") == 2 + 3  # eight, four; two, two, four
+
+
 async def test_poison_is_tried_once_more_before_the_batch_is_taken_apart(new_store):
-    failing = Failing("copy_ledger", postgres("23505"))
+    failing = Failing("ledger_insert", postgres("23505"))
     desk = Desk(await new_store(failing))
     assert set(kinds(await desk.persist(desk.log.customer(1), desk.log.customer(2)))) == {"applied"}
     assert failing.passed.count("begin") == 2
@@ -283,7 +300,7 @@ async def test_a_mistake_of_ours_in_one_message_is_its_alone(desk, monkeypatch, 
 
 
 async def test_what_not_even_a_dead_letter_mends_is_raised(new_store):
-    failing = Failing("copy_ledger", *(postgres("23505") for _ in range(20)))
+    failing = Failing("ledger_insert", *(postgres("23505") for _ in range(20)))
     desk = Desk(await new_store(failing))
     with pytest.raises(asyncpg.UniqueViolationError):
         await desk.persist(desk.log.customer(1), desk.log.customer(2))

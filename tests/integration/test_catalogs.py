@@ -5,9 +5,10 @@ import json
 
 import asyncpg
 import pytest
-from tests.integration.desk import CATALOG, ORG, issue, kinds, line
+from tests.integration.desk import CATALOG, ORG, Desk, Gate, issue, kinds, line
 
 from mergeline.domain.catalog import Catalog
+from mergeline.store import catalogs
 from mergeline.store.catalogs import Applied, apply_catalogs, newest_catalog
 from mergeline.store.failures import CatalogRefused
 
@@ -92,6 +93,20 @@ async def test_two_at_once_make_two_versions(sql, shared_database_url):
     )
     assert sorted(one.version for (one,) in applied) == [2, 3, 4, 5]
     await asyncio.gather(*(one.close() for one in connections))
+
+
+async def test_a_command_that_sleeps_does_not_keep_its_org_locked(sql, shared_database_url, new_store, monkeypatch):
+    monkeypatch.setattr(catalogs, "OPERATOR_IDLE_MS_MAX", 200)
+    gate = Gate("catalogs_newest")
+    other = await asyncpg.connect(shared_database_url)
+    sleeping = asyncio.create_task(apply_catalogs(other, [catalog(blockList=["x"])], gate))
+    await gate.reached.wait()
+    desk = Desk(await new_store())
+    assert kinds(await desk.apply(desk.log.customer(1))) == ["applied"]  # within the 5 s that it waits for a lock
+    gate.open()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await sleeping
+    await other.close()
 
 
 async def test_a_stored_catalog_that_is_not_valid_any_more_is_replaced_by_its_file(sql):

@@ -9,7 +9,7 @@ from tests.integration.test_merges import customers, meets, owners, sound
 from mergeline.domain.messages import Message
 
 # Where the first of two transactions is held up while the second one comes along.
-STATIONS = ["discover", "lock", "read", "copy_ledger", "commit"]
+STATIONS = ["discover", "lock", "read", "ledger_insert", "commit"]
 
 
 class Contest:

@@ -42,7 +42,7 @@ async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
     assert plain == [
         *LOCKING,
         "write",
-        "copy_ledger",
+        "ledger_insert",
         "commit",
     ]
 

@@ -40,11 +40,15 @@ async def test_the_same_message_read_again_is_answered_with_the_stored_bytes(des
     assert await sql.fetchval("select count(*) from identifier where value = 'x'") == 1
 
 
-async def test_what_is_committed_is_on_disk_before_anybody_hears_of_it(store):
-    """Or as far as the server's administrator wants: a batch asks for no less. Its events go out behind the commit."""
-    async with store.statements() as db, db.transaction(store.bounds):
-        waits = "select setting = reset_val from pg_settings where name = 'synchronous_commit'"
-        assert await db._connection.fetchval(waits)
+@pytest.mark.parametrize(
+    ("configured", "of_a_batch"), [("off", "on"), ("local", "local"), ("on", "on"), ("remote_apply", "remote_apply")]
+)
+async def test_what_is_committed_is_on_disk_before_anybody_hears_of_it(store, configured, of_a_batch):
+    """And on a standby, where the server's administrator wants that. Its events go out behind the commit."""
+    async with store.statements() as db:
+        await db._connection.execute(f"set synchronous_commit = {configured}")  # as a role or a database may have it
+        async with db.transaction(store.bounds):
+            assert await db._connection.fetchval("show synchronous_commit") == of_a_batch
 
 
 async def test_a_repeat_of_the_router_is_dropped(desk, first, sql):

@@ -1,12 +1,18 @@
 """Merges through the database: what moves, chains, repointing, in one batch and over several, and what is recorded."""
 
 import json
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
-from tests.integration.desk import ORG, Desk, codes, issue, kinds, line, outcome
+from tests.integration.desk import CATALOG, ORG, Desk, codes, issue, kinds, line, outcome
 
+from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
+from mergeline.store import Options, Store, open_pool
+from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Summary, verify
+from mergeline.store.reading import show_customer
 
 
 async def customers(sql):
@@ -53,6 +59,22 @@ async def test_everything_of_the_victim_becomes_the_survivors(desk, sql):
     event = next(record for record in answer.outgoing if record.topic == "customer-merged")
     assert str(merge["merge_id"]).encode() == dict(event.headers)["ce_id"]
     assert await sound(sql)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Shanghai"])
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+async def test_the_time_zone_of_a_database_is_nobodys_trouble(database_url, zone, at):
+    """Its own would bring the first day of the first year back as one before Christ, which Python does not have."""
+    operator = await asyncpg.connect(database_url)
+    await operator.execute(f"alter database \"{urlsplit(database_url).path[1:]}\" set timezone = '{zone}'")
+    await apply_catalogs(operator, [Catalog.model_validate(CATALOG)])
+    pool = await open_pool(database_url)
+    desk = Desk(Store(pool, Options()))
+    assert kinds(await desk.apply(desk.log.customer(1, "x", registeredAt=at))) == ["applied"]
+    assert kinds(await desk.persist(desk.log.update(1, add=line("y")))) == ["applied"]
+    assert (await show_customer(operator, ORG, 1))["registeredAt"][:19] == at[:19]
+    await pool.close()
+    await operator.close()
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in a batch each"])

@@ -79,6 +79,16 @@ async def test_the_oldest_days_go_first_and_the_first_that_may_not_stops_it(desk
     assert [row["day"] for row in await sql.fetch("select distinct day from ledger")] == [LONG_AGO]
 
 
+async def test_a_repeat_under_a_clock_that_went_back_keeps_its_request_id_as_long_as_its_decision(desk, sql):
+    """The server that took over has the day before the one of the decision."""
+    message = desk.log.customer(1, "x", requestId="r")
+    await desk.apply(message)
+    await age(sql, -1)
+    assert kinds(await desk.apply(desk.log.sent_again(message))) == ["repeat"]
+    request = await sql.fetchrow("select day, decided_day from request")
+    assert request["day"] == request["decided_day"] == datetime.now(UTC).date() + timedelta(days=1)
+
+
 async def test_many_request_ids_go_page_by_page(desk, sql, monkeypatch):
     monkeypatch.setattr("mergeline.store.pruning.REQUESTS_PAGE", 3)
     await desk.register(*range(1, 11))

@@ -104,7 +104,7 @@ async def test_an_org_gets_its_first_catalog(desk, sql):
 async def test_the_catalog_of_a_batch_in_flight_cannot_change(new_store, desk, sql):
     """`catalog apply` waits for the batch, which decides by what it has prepared."""
     await desk.register(1)
-    gate = Gate("copy_ledger")
+    gate = Gate("ledger_insert")
     store = await new_store(gate)
     batch = asyncio.create_task(store.apply([desk.log.update(1, add=line("x"))]))
     await gate.reached.wait()

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
+from tests.services import databases
 
 from mergeline.store import Options, Store, claim, horizons, open_pool
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
-from mergeline.store.migrations import migrate, pending
+from mergeline.store.migrations import WrongEncoding, migrate, pending
 
 TODAY = datetime.now(UTC).date()
 
@@ -76,6 +77,15 @@ async def test_a_migration_that_fails_leaves_nothing(empty_database_url, empty, 
     with pytest.raises(asyncpg.UndefinedFunctionError):
         await migrate(empty_database_url)
     assert await empty.fetchval("select to_regclass('half')") is None
+
+
+async def test_a_database_that_cannot_hold_every_name_is_refused(sql, postgres):
+    await sql.execute("create database latin encoding 'LATIN1' locale 'C' template template0")
+    try:
+        with pytest.raises(WrongEncoding, match=r"encoding is LATIN1.* encoding 'UTF8' template template0"):
+            await migrate(databases.url_of(postgres.database_url, "latin"))
+    finally:
+        await sql.execute("drop database latin")
 
 
 async def test_every_key_but_those_that_cannot_starts_with_the_org(sql):

@@ -7,7 +7,7 @@ error (its DETAIL carries values of the request), or a second place that reads a
     └── StoreError
         ├── BatchTooLarge   a batch names or holds more than one transaction may lock or read: halve it
         ├── CatalogRefused  a catalog drops what stored data rests on: an operator changes the file
-        ├── Unsettled       owners kept changing while they were locked: try again
+        ├── Unsettled       owners kept changing while they were locked, or a commit is no promise: try again
         └── Overtaken       rows changed in spite of the locks: try again (a lock is missing somewhere)
 """
 
@@ -40,7 +40,9 @@ class CatalogRefused(StoreError):
 
 
 class Unsettled(StoreError):
-    """In every round the owners that were found under the locks were others than those that were locked."""
+    """In every round the owners that were found under the locks were others than those that were locked; or the server
+    commits, and does not promise to keep it.
+    """
 
 
 class Overtaken(StoreError):
@@ -70,7 +72,7 @@ _BY_STATE: Final = {
     "53400": Kind.TRANSIENT,
     "55006": Kind.TRANSIENT,  # object in use
     "55P03": Kind.TRANSIENT,  # lock not available
-    "57014": Kind.TRANSIENT,  # cancelled: statement_timeout
+    "57014": Kind.TOO_LARGE,  # cancelled, by statement_timeout as a rule: half of it may be through in time
     "57P01": Kind.TRANSIENT,  # the server shuts down,
     "57P02": Kind.TRANSIENT,  # crashed,
     "57P03": Kind.TRANSIENT,  # or starts

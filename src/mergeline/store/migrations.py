@@ -12,12 +12,24 @@ from typing import Final
 import asyncpg
 
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
+from mergeline.store.failures import StoreError
 from mergeline.store.locks import lock_key
-from mergeline.store.pool import CONNECT_TIMEOUT_S
+from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice
 from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection
 
 MIGRATION_LOCK: Final = lock_key("migrate")
+ENCODING: Final = "UTF8"
+
+
+class WrongEncoding(StoreError):
+    """The database cannot hold every name."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"The database's encoding is {encoding}, which cannot hold every name. Make one with: "
+            f"create database ... encoding '{ENCODING}' template template0"
+        )
 
 
 async def migrate(database_url: str) -> list[str]:
@@ -25,10 +37,17 @@ async def migrate(database_url: str) -> list[str]:
 
     Returns:
         The names of the migrations that were applied.
+
+    Raises:
+        WrongEncoding: of a database that is not in UTF-8; nothing was changed.
     """
     connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
     applied: list[str] = []
     try:
+        await let_the_server_notice(connection)
+        encoding = await connection.fetchval(SQL["encoding"])
+        if encoding != ENCODING:
+            raise WrongEncoding(encoding)
         while (name := await _apply_next(connection)) is not None:
             applied.append(name)
         await ensure_ledger_days(connection, DAYS_AHEAD)

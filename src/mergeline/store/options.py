@@ -4,8 +4,12 @@ In: nothing. Out: `Options`. Never: a look at the environment.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from mergeline.domain.limits import Limits
+
+OPERATOR_IDLE_MS_MAX: Final = 12_000
+"""How long a command, or a task beside the batches, can keep what it has locked while it is asleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,9 @@ class Options:
 
     `lock_keys_max`: advisory locks of one transaction. `held_rows_max`: rows of a kind that the possible victims of
     one batch may hold. The times are of PostgreSQL, set for each transaction: `idle_ms_max` is how long a worker
-    that is paused, or was cut off from the database, can keep its locks. All of them together, once over, are below
-    the 30 s in which everything is answered after a network has healed.
+    that is paused, or was cut off from the database, can keep its locks, but for one that is paused while a statement
+    is prepared on a new connection: the server heeds no time-out then. All of them together, once over, are below the
+    30 s in which everything is answered after a network has healed.
     """
 
     group_id: str = "mergeline"

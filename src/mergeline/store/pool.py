@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 
 from mergeline.store.queries import SQL
+from mergeline.store.statements import Connection
 
 CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 30.0
@@ -40,17 +41,18 @@ async def open_pool(database_url: str, connections_max: int = 4, statement_ms_ma
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=statement_ms_max / 1000 + ANSWER_SLACK_S,
         max_inactive_connection_lifetime=CONNECTION_IDLE_S_MAX,
+        max_cached_statement_lifetime=0,  # for ever: what is prepared once is not prepared again under locks
         server_settings={"application_name": "mergeline"},
         # All that is set is set for a transaction, so there is nothing to reset, and a round trip to save.
         reset=_leave,
-        init=_let_the_server_notice,
+        init=let_the_server_notice,
     )
 
 
-async def _let_the_server_notice(connection: asyncpg.Connection) -> None:
+async def let_the_server_notice(connection: Connection) -> None:
     """Have the server end this connection soon after we are gone without a word: until then it keeps our locks.
 
-    Its own time-outs end what is idle in a transaction, but not what waits for the rest of a COPY or of a prepare.
+    Its own time-outs end what is idle in a transaction, but not what waits for the rest of a prepare.
     """
     for name, value in PEER_GONE_AFTER.items():
         await connection.execute(SQL["setting"], name, value)

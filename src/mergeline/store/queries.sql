@@ -16,7 +16,9 @@ select set_config($1, $2, false);
 -- may look cheaper, and the one plan that is left is kept. In the statements below each look-up is a subquery that the
 -- planner leaves whole (`offset 0`): mixed into the join, a table that was empty then would be joined from its side, row
 -- by row, and a partial index that has every merged customer would look cheap. Where another index begins as the key
--- does, the rest of the key is asked for in order, which only the key has.
+-- does, the rest of the key is asked for in order, which only the key has. Times come as JSON in the zone that is set, and
+-- there are years that Python does not have in any other than UTC. What is published must not be forgotten: a commit waits
+-- for the disk, also where a database or a role has it otherwise.
 set local lock_timeout = {lock_wait_ms_max};
 set local statement_timeout = {statement_ms_max};
 set local idle_in_transaction_session_timeout = {idle_ms_max};
@@ -25,11 +27,14 @@ set local enable_seqscan = off;
 set local enable_hashjoin = off;
 set local enable_mergejoin = off;
 set local jit = off;
+set local timezone = 'UTC';
+select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off';
 
 -- name: barrier
 -- Something to write for a transaction that answers from the ledger, so that its commit waits for a synchronous standby.
--- What it read may not have got there: a commit that is ended while it waits for the standby is visible all the same.
-select pg_logical_emit_message(true, 'mergeline', '');
+-- What it read may not have got there: a commit that is ended while it waits for the standby is visible all the same. The
+-- transaction id is asked for first, since a standby that is read refuses that as it refuses every other write.
+select pg_current_xact_id() is not null, pg_logical_emit_message(true, 'mergeline', '');
 
 -- name: discover
 -- Read without locks: the roots of customers, the owners of identifiers and cards.
@@ -386,7 +391,7 @@ with customers_insert as (
     returning 1
 ), requests_update as (
     update request
-    set day = now.day,
+    set day = greatest(request.day, now.day), -- the clock of a server that took over may be behind
         decided_day = coalesce(now.decided_day, request.decided_day),
         decided_topic = coalesce(now.decided_topic, request.decided_topic),
         decided_partition = coalesce(now.decided_partition, request.decided_partition),
@@ -410,6 +415,23 @@ select
     (select count(*) from cards_update) as cards_update,
     (select count(*) from merges_insert) as merges_insert,
     (select count(*) from requests_update) as requests_update;
+
+-- name: ledger_insert
+-- The bytes of all rows come as one value, $18, and of each row where its own begin, and how many they are. Not by COPY:
+-- while the server waits for the rows of one it heeds no time-out, and a worker that is paused there keeps its locks.
+insert into ledger (
+    day, org_id, request_id, kind, status, detail, body_sha256, origin_topic, origin_partition, origin_offset,
+    at_topic, at_partition, at_offset, requested_at, decided_at, outgoing)
+select
+    day, org_id, request_id, kind, status, detail, decode(body_sha256, 'hex'), origin_topic, origin_partition, origin_offset,
+    at_topic, at_partition, at_offset, requested_at, decided_at, substring($18::bytea from outgoing_from for outgoing_bytes)
+from unnest(
+    $1::date[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::integer[],
+    $10::bigint[], $11::text[], $12::integer[], $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::integer[],
+    $17::integer[]
+) as new (
+    day, org_id, request_id, kind, status, detail, body_sha256, origin_topic, origin_partition, origin_offset,
+    at_topic, at_partition, at_offset, requested_at, decided_at, outgoing_from, outgoing_bytes);
 
 -- ---------------------------------------------------------------- progress of partitions
 
@@ -474,6 +496,9 @@ from unnest($1::bigint[], $2::bigint[], $3::text[]) as new (org_id, version, doc
 
 -- ---------------------------------------------------------------- migrations and the ledger's days
 
+-- name: encoding
+show server_encoding;
+
 -- name: migrations_exist
 select to_regclass('migration') is not null;
 
@@ -486,8 +511,10 @@ insert into migration (name) values ($1);
 -- name: lock_one
 select pg_advisory_xact_lock($1);
 
--- name: lock_wait
-select set_config('lock_timeout', $1, true);
+-- name: operator_bounds
+-- For the transaction of a command, or of a task beside the batches: how long it waits for a lock, and how long it may hold
+-- one while whoever began it is asleep.
+select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true);
 
 -- name: ledger_old_days
 -- The days before the last $1 (today, in UTC, is not one of them), that have a partition or rows without one.

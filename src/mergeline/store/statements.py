@@ -10,13 +10,14 @@ is a list again, through an abstract base class, which took a tenth of a batch.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
 
+from mergeline.store.failures import Unsettled
 from mergeline.store.queries import SQL
 
 # As text: only the stubs of asyncpg know the parameter.
@@ -39,7 +40,7 @@ def bounds(lock_wait_ms_max: int, statement_ms_max: int, idle_ms_max: int) -> st
 
 
 class Statements:
-    """A connection and its hook; names that stand for no text are `begin`, `commit`, `rollback` and `copy_<table>`."""
+    """A connection and its hook; names that stand for no text are `begin`, `commit` and `rollback`."""
 
     def __init__(self, connection: Connection, on_statement: OnStatement | None = None) -> None:
         self._connection, self._on_statement = connection, on_statement
@@ -61,11 +62,6 @@ class Statements:
         *_, rows = tag.split()
         return int(rows) if rows.isdecimal() else 0
 
-    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows to a table by COPY."""
-        await self._announce(f"copy_{table}")
-        await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)
-
     @asynccontextmanager
     async def transaction(self, bounds: str = "") -> AsyncIterator[None]:
         """A transaction at READ COMMITTED: committed at the end, rolled back by an exception.
@@ -82,7 +78,28 @@ class Statements:
                 await self._announce("rollback")
                 await self._connection.execute("rollback")
             raise
-        await self._connection.execute("commit")
+        await self._commit()
+
+    async def _commit(self) -> None:
+        """Commit, and hear what the server has to say of it.
+
+        Raises:
+            Unsettled: where it warns: it was told not to wait for its synchronous standby, which may take over.
+        """
+        warnings: list[asyncpg.PostgresLogMessage] = []
+
+        def heard(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+            if message.severity_en == "WARNING":
+                warnings.append(message)
+
+        self._connection.add_log_listener(heard)
+        try:
+            await self._connection.execute("commit")
+        finally:
+            with suppress(asyncpg.InterfaceError):  # the connection is closed, and given back
+                self._connection.remove_log_listener(heard)
+        if warnings:
+            raise Unsettled("the server warned of the commit: not every standby may have it")
 
     async def _announce(self, name: str) -> None:
         if self._on_statement is not None:

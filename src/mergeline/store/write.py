@@ -1,12 +1,13 @@
 """What a batch changed, into the tables.
 
 In: net changes, each beside what was read, the verdicts and the answers, and how far partitions are published. Out:
-rows, written by three statements at most, whatever the batch. Never: a row written over another than the one that was
-read: `Overtaken` instead.
+rows, written by three statements, whatever the batch (and one more for each 64 MiB that it publishes). Never: a row
+written over another than the one that was read: `Overtaken` instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -32,6 +33,10 @@ REST: Final = (
 )
 """The parts of the statements `write` and `write_rest`, in the order of their columns."""
 NOTHING: Final[Parts] = {"customers_update": (7, []), "entries_insert": (6, []), "requests_insert": (7, [])}
+BODY_SHA256: Final = LEDGER_COLUMNS.index("body_sha256")
+OUTGOING: Final = LEDGER_COLUMNS.index("outgoing")
+LEDGER_INSERT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of stored records in one statement: PostgreSQL takes no value above 1 GB."""
 NO_PLACE: Final = (None, None, None, None)
 """Of a request id without a decided row: its day, topic, partition and offset."""
 
@@ -74,13 +79,33 @@ async def write(
         await _write(db, "write_rest", {name: parts[name] for name in REST})
     common = _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *_progress(published))
     answers, rows = await meanwhile(common, lambda: _with_rows(answer()))
-    if rows:
-        await db.copy("ledger", LEDGER_COLUMNS, rows)
+    for some in _in_bounds(rows):
+        await db.execute("ledger_insert", *_ledger_columns(some))
     return answers
 
 
 def _with_rows(answers: list[Answer]) -> tuple[list[Answer], list[tuple[Any, ...]]]:
     return answers, [ledger_values(answer.row) for answer in answers if answer.row is not None]
+
+
+def _in_bounds(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Rows of one statement each: nearly always all of them."""
+    first = size = 0
+    for number, row in enumerate(rows):
+        if number > first and size + len(row[OUTGOING]) > LEDGER_INSERT_BYTES_MAX:
+            yield rows[first:number]
+            first, size = number, 0
+        size += len(row[OUTGOING])
+    if rows:
+        yield rows[first:]
+
+
+def _ledger_columns(rows: Sequence[tuple[Any, ...]]) -> list[object]:
+    """The arguments of `ledger_insert`."""
+    *columns, outgoing = columns_of(rows, len(LEDGER_COLUMNS))
+    columns[BODY_SHA256] = [digest.hex() for digest in columns[BODY_SHA256]]
+    lengths = list(map(len, outgoing))
+    return [*columns, list(accumulate(lengths, initial=1))[:-1], lengths, b"".join(outgoing)]
 
 
 async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> None:

@@ -116,13 +116,9 @@ create table request (
 
 -- One row a message: how it was answered, and the exact bytes that were published for it.
 --
--- `outgoing` holds records one after the other, numbers big-endian:
---     1 byte   the version of this layout, 1
---     4 bytes  how many records there are
---     2 bytes  a record: how many fields it has (3 + 2 for each header)
---     4 bytes  a field: its length, -1 for null; all fields of the first record, then of the second, ...
---     the bytes of all fields in that order
--- The fields of a record: topic (UTF-8, without prefix), key, value, then name (UTF-8) and value of each header.
+-- `outgoing` holds a byte for the version of this layout, 2, and then MessagePack: an array of records, each an array of
+-- its topic (a string, without prefix), key and value (binary, or nil), and an array of its headers, each an array of its
+-- name (a string) and its value (binary, or nil).
 create table ledger (
     day date not null, -- of decided_at, in UTC
     org_id bigint not null, -- 0: a dead letter that names none
