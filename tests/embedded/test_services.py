@@ -84,7 +84,7 @@ def test_nothing_outlives_the_python_that_started_it(place, number):
 
 
 async def test_a_kept_folder_has_the_data_again(place):
-    folder = place / "kept"
+    folder = place / "kept in Zürich 数据 \N{GRINNING FACE}"
     child, database_url, bootstrap_servers = start_child(place, "--data-dir", str(folder))
     await write(bootstrap_servers, database_url)
     child.terminate()

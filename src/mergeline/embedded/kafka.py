@@ -6,6 +6,8 @@ production cluster.
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -149,7 +151,7 @@ class Kafka(Server):
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
         }
         lines = (f"{name}={value}\n" for name, value in (SETTINGS | here | self._own_settings).items())
-        settings.write_text("".join(lines), encoding="utf-8")
+        settings.write_text(_in_latin("".join(lines)), encoding="ascii")
         logging.write_text(_LOGGING, encoding="utf-8")
         java = [
             *self._jvm.command(self._class_list),
@@ -164,6 +166,11 @@ class Kafka(Server):
 
     def _answers(self) -> bool:
         return kafka_answers(self._port)
+
+
+def _in_latin(text: str) -> str:
+    """As Java reads properties: what is not ASCII (a folder's name) by its number."""
+    return re.sub(r"[^\x00-\x7f]", lambda letter: json.dumps(letter[0])[1:-1], text)
 
 
 def _addresses(listeners: Mapping[str, str]) -> str:

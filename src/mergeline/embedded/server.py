@@ -102,8 +102,8 @@ class Server(ABC):
                 kept=self.data_dir,
                 prefix=f"mergeline-{self.name.lower()}-",
             )
-        # PG* would change what PostgreSQL does, and messages are read in English.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+        # PG* would change what PostgreSQL does. Messages are read in English; Java cannot open every folder in plain C.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
         self._guarded.launch(self._steps(self.folder), log=self.log, cwd=self.folder, env=env, user=self._user())
 
     def wait_ready(self) -> None:
