@@ -48,6 +48,6 @@ LAG_MESSAGES: Final = Gauge(
 )
 OLDEST_SECONDS: Final = Gauge(
     "mergeline_oldest_seconds",
-    "Age of the oldest message in the last batch that was answered, since its producer wrote it.",
+    "Age of the oldest message in the last batch that was answered, since its producer wrote it; 0 once none is left.",
     registry=REGISTRY,
 )

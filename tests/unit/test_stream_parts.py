@@ -9,6 +9,7 @@ from mergeline.domain.decode import decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_letter
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
+from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import message_of, place_of, routed
 from mergeline.stream.watchdog import CHECKS, Watchdog
@@ -134,10 +135,34 @@ def looks(watchdog, *lags):
     return [watchdog.look({PARTITION: lag}) for lag in lags]
 
 
+class Enough(Exception):
+    """The watchdog looks for ever."""
+
+
+def metric(gauge):
+    return sorted((sample.value for sample in gauge.collect()[0].samples), reverse=True)
+
+
 def test_the_watchdog_calls_a_partition_stalled_that_has_something_to_read_and_stands_still():
     watchdog = Watchdog(None, None, 60_000)
     assert looks(watchdog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
     assert watchdog.look({PARTITION: (5, 12)}) == [PARTITION]
+
+
+async def test_the_lag_of_a_partition_that_went_to_another_worker_is_shown_no_more():
+    seen = [{("t", 0): (1, 1_285), ("t", 1): (9, 9)}, {("t", 1): (9, 9)}]
+    OLDEST_SECONDS.set(8.77)
+
+    async def lags():
+        shown.append((metric(LAG_MESSAGES), metric(OLDEST_SECONDS)))
+        if not seen:
+            raise Enough
+        return seen.pop(0)
+
+    shown = []
+    with pytest.raises(Enough):
+        await Watchdog(lags, None, 6).run()
+    assert shown == [([], [8.77]), ([1_284, 0], [8.77]), ([0], [0])]
 
 
 @pytest.mark.parametrize("lag", [[(9, 9)], [(5, 9), (6, 9)]], ids=["idle", "moving"])

@@ -16,7 +16,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from mergeline.metrics import LAG_MESSAGES
+from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
 
 CHECKS: Final = 6
 """Looks in one `progress_timeout_ms`."""
@@ -48,8 +48,7 @@ class Watchdog:
                 lags = await self._lags()
             except (KafkaError, OSError, TimeoutError):
                 continue  # brokers are away: nobody can move, and restarting would not help
-            for (topic, partition), (position, end) in lags.items():
-                LAG_MESSAGES.labels(topic, str(partition)).set(end - position)
+            _show(lags)
             stalled = self.look(lags)
             if stalled:
                 self._fail(Stalled(f"nothing done for {self._timeout_s:.0f} s of {stalled}"))
@@ -63,3 +62,12 @@ class Watchdog:
                 stood[partition] = (position, looks + 1 if before == position else 1)
         self._stood = stood
         return sorted(partition for partition, (_, looks) in stood.items() if looks > CHECKS)
+
+
+def _show(lags: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    """For `/metrics`. Of a partition that went to another worker nothing is known here any more."""
+    LAG_MESSAGES.clear()
+    for (topic, partition), (position, end) in lags.items():
+        LAG_MESSAGES.labels(topic, str(partition)).set(end - position)
+    if all(position >= end for position, end in lags.values()):
+        OLDEST_SECONDS.set(0)
