@@ -9,6 +9,7 @@ next incarnation from the ledger. Where an operator must act the status is 2 and
 import asyncio
 import gc
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -86,12 +87,15 @@ def run_worker(settings: Settings) -> int:
     Raises:
         SetupError: if the surroundings were not as they must be within `start_timeout_ms`.
     """
+    # Until Faust has its own: the first process of a container gets no signal that it does not ask for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     configure(settings)
     for line in unknown_variables(os.environ):
         log.warning("settings.unknown", problem=line)
     try:
         return _run(settings)
-    except SetupError:
+    except SetupError as error:
+        log.critical("worker.refused", problem=str(error))
         raise
     except Exception as error:  # noqa: BLE001 (a server that dies while this starts, most likely)
         end_process(error)
@@ -101,8 +105,8 @@ def _run(settings: Settings) -> int:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    folder = _folder()
     store = loop.run_until_complete(_prepared(settings))
-    folder = Path(tempfile.gettempdir()) / "mergeline"
     worker = Worker(settings, client_options(settings), store, folder=folder, fail=end_process)
 
     async def reason() -> str | None:
@@ -133,6 +137,14 @@ def _run(settings: Settings) -> int:
         log.info("worker.stopped")
         return int(leaving.code or 0)
     return 0
+
+
+def _folder() -> Path:
+    """For Faust, which wants one and keeps nothing there."""
+    try:
+        return Path(tempfile.gettempdir()) / "mergeline"
+    except FileNotFoundError:
+        raise SetupError("No folder for temporary files can be written to. Mount one at /tmp, or set TMPDIR.") from None
 
 
 def _cannot_listen(settings: Settings, error: OSError) -> SetupError:
@@ -175,6 +187,7 @@ def end_process(error: BaseException) -> NoReturn:
     The text of an unexpected error may hold values of a request, so only its kind and place are said.
     """
     if isinstance(error, SetupError):
+        log.critical("worker.refused", problem=str(error))
         sys.stderr.write(f"mergeline: {error}\n")
         status = EXIT_SETUP
     else:

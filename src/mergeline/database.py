@@ -29,6 +29,7 @@ _TOLD_BY_SERVER = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.UndefinedObjectError,  # the address sets what the server does not know
 )
 """Their texts name users, databases and tables, and help more than their codes."""
 _UNANSWERED = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -81,7 +82,13 @@ def database_errors(settings: Settings) -> Iterator[None]:
     except asyncpg.PostgresError as error:
         raise SetupError(f"{place} failed: {describe(error)}. Its log says more.") from None
     except asyncpg.ClientConfigurationError as error:
-        raise SetupError(f"{variable('database_url')} cannot be used: {error}. Correct it.") from None
+        reason = " ".join(str(error).split())
+        raise SetupError(f"{variable('database_url')} cannot be used: {reason}. Correct it.") from None
+    except FileNotFoundError:
+        raise SetupError(
+            f"{place} cannot be reached: a socket, or a file (sslrootcert, sslcert, sslkey, sslcrl), that "
+            f"{variable('database_url')} names is not there. Correct it."
+        ) from None
     except _UNANSWERED as error:
         reason = " ".join(str(error).split()) or "no answer"
         raise SetupError(

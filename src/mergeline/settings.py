@@ -208,7 +208,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def masked(url: str) -> str:
     """A database address without its password, wherever it stands in it."""
-    without = re.sub(r"(?<=[?&]password=)[^&]*", MASK, url)
+    without = re.sub(r"(?<=[?&])((?:ssl)?password=)[^&]*", rf"\g<1>{MASK}", url)
     # Greedy to the last @: an unescaped password is no valid address, and must not be shown either.
     return re.sub(r"^(\w+://[^/@?:]*):.*@", rf"\1:{MASK}@", without)
 

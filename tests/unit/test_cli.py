@@ -2,12 +2,18 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from mergeline.cli import COMMANDS, main
+from mergeline.cli.importing import Rejects
+from mergeline.errors import SetupError
 
 NOWHERE = {
     "MERGELINE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
@@ -145,6 +151,44 @@ def test_settings_are_shown_with_secrets_masked():
     assert "MERGELINE_BATCH_MAX=500" in result.stdout
     assert "canary-secret" not in result.output
     assert "canary-secret" not in run("settings", "--json", **NOWHERE).output
+
+
+CHILD = "from mergeline.cli import main; main(prog_name='mergeline')"
+
+
+def child(*arguments, stdout=subprocess.PIPE, **environ):
+    """A command in a process of its own."""
+    command = [sys.executable, "-c", CHILD, *arguments]
+    return subprocess.run(command, check=False, stdout=stdout, stderr=subprocess.PIPE, env=os.environ | environ)
+
+
+def test_an_answer_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - not a file
+        result = child("settings", stdout=full)
+    assert result.returncode == 2
+    assert result.stderr.decode().splitlines() == ["mergeline: No space left on device"]
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_shown_all_the_same():
+    result = child("settings", PYTHONIOENCODING="latin-1", MERGELINE_DATABASE_URL="postgresql://品牌@h/d")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert rb"postgresql://\u54c1\u724c@h/d" in result.stdout
+
+
+def test_the_first_process_of_a_container_hears_that_it_is_to_end():
+    """The kernel keeps signals from it that it has not asked for."""
+    first = "import os, signal; from mergeline.cli import group; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    told = "group.FIRST_PROCESS = os.getpid(); group._hear_the_end(); os.kill(os.getpid(), signal.SIGTERM)"
+    assert subprocess.run([sys.executable, "-c", first + told], check=False).returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("place", ["", "/dev/null/no-folder"], ids=["a folder", "no folder"])
+def test_rejects_that_cannot_be_written_are_one_line(tmp_path, place):
+    with (
+        pytest.raises(SetupError, match=r"cannot be written: .* --rejects"),
+        Rejects(Path(place or tmp_path)) as rejects,
+    ):
+        rejects.add(1, "bad", [b"x"], None)
 
 
 def test_a_bad_catalog_is_said_before_the_database_is_asked(tmp_path):

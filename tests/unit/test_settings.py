@@ -128,6 +128,7 @@ def test_secrets_are_masked_wherever_settings_are_shown():
         ("postgresql:///d?host=/run&user=a@b:c", "postgresql:///d?host=/run&user=a@b:c"),
         ("postgresql://u:p@h/d", f"postgresql://u:{MASK}@h/d"),
         ("postgresql://u:p@s/s@h/d", f"postgresql://u:{MASK}@h/d"),
+        ("postgresql://h/d?sslpassword=p&sslmode=require", f"postgresql://h/d?sslpassword={MASK}&sslmode=require"),
     ],
 )
 def test_masking(url, shown):

@@ -1,11 +1,12 @@
 """Rows that are sorted on disk come out as the ones that went in, in order."""
 
 import random
+import tempfile
 
 import pytest
 
 from mergeline.store import sorting
-from mergeline.store.sorting import SortedRows
+from mergeline.store.sorting import NoRoom, SortedRows
 
 
 @pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 99, 1_000])
@@ -18,6 +19,12 @@ def test_all_rows_come_back_in_order(monkeypatch, number):
         for row in given:
             rows.put(*row)
         assert list(rows) == sorted(given)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_line(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nothing")
+    with pytest.raises(NoRoom, match=r"The folder for temporary files: Not a directory.* set TMPDIR"):
+        SortedRows(1)
 
 
 def test_no_more_rows_are_kept_in_memory_than_told(monkeypatch):

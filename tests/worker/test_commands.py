@@ -101,6 +101,13 @@ async def test_bad_and_rejected_lines_are_written_down_and_the_rest_goes_in(shop
     assert (await imported(shop, "customers", rejects))["applied"] == 3
 
 
+async def test_rejects_go_where_they_are_wanted(shop, file, tmp_path):
+    path, elsewhere = file("c.jsonl", '{"orgId":'), tmp_path / "elsewhere"
+    await imported(shop, "customers", path, "--rejects", str(elsewhere), status=1)
+    assert elsewhere.read_text().startswith("# line 1: ")
+    assert not path.with_name("c.jsonl.rejects").exists()
+
+
 async def test_cards_are_imported(shop, file):
     cards = [{"orgId": ORG, "cardNumber": f"I{number}", "seriesCode": "GOLD"} for number in range(50)]
     counts = await imported(shop, "cards", file("cards.jsonl", cards))

@@ -1,5 +1,7 @@
 """A worker that cannot start says in one line which setting is at fault and what to do, and exits with status 2."""
 
+import asyncio
+
 import pytest
 from tests.services import databases
 from tests.worker.harness import REGISTERED, UPDATES
@@ -72,9 +74,20 @@ async def test_a_worker_that_cannot_start_says_what_to_do_in_one_line(ended, giv
     said = [line for line in worker.text.splitlines() if not line.startswith("{")]
     assert len(said) == 1, worker.text
     assert said[0].startswith("mergeline: ")
+    if given is not bad_setting:  # which may be that of the log itself
+        (record,) = worker.events("worker.refused")
+        assert said[0] == f"mergeline: {record['problem']}"
     assert [word for word in words if word not in said[0]] == []
     assert "Traceback" not in worker.text
     assert "secret" not in worker.text
+
+
+async def test_one_that_waits_ends_when_it_is_told_to(module_world):
+    worker = module_world.worker(**await no_broker(module_world))
+    await module_world.until(lambda: worker.events("worker.waiting"), "it waits for the broker")
+    status, seconds = await asyncio.to_thread(worker.stop)
+    assert status == 0
+    assert seconds < 2
 
 
 async def test_a_broker_and_a_database_that_come_up_late_are_waited_for(module_world):

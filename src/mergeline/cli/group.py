@@ -6,7 +6,10 @@ done). Never: a traceback for what an operator can set right.
 
 import functools
 import importlib
+import io
 import os
+import signal
+import sys
 from collections.abc import Callable
 from typing import IO, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -19,6 +22,7 @@ from mergeline.errors import MergelineError
 from mergeline.settings import Settings, unknown_variables
 
 CANNOT: Final = 2
+FIRST_PROCESS: Final = 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,10 +63,25 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors of ours become their line."""
+        _hear_the_end()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a name in another alphabet than the terminal's
         try:
             return super().invoke(ctx)
         except (MergelineError, EmbeddedError) as error:
             raise CannotError(str(error)) from None
+        except BrokenPipeError:
+            raise  # click's: whoever read us has enough
+        except OSError as error:
+            name = f": {error.filename}" if error.filename else ""
+            raise CannotError(f"{error.strerror or error}{name}") from None
+
+
+def _hear_the_end() -> None:
+    """The first process of a container gets no signal that it does not ask for: end as any other would."""
+    if os.getpid() == FIRST_PROCESS:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 version_option = click.version_option(__version__, prog_name="mergeline", message="%(prog)s %(version)s")

@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -21,6 +22,7 @@ from mergeline.cli.files import TOPICS, BadLine, Format, Kind, Registration, for
 from mergeline.cli.following import Answer, Identity
 from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import note, print_json, progress
+from mergeline.errors import SetupError
 from mergeline.settings import Settings
 
 REASONS_SHOWN_MAX: Final = 20
@@ -45,6 +47,12 @@ REASONS_SHOWN_MAX: Final = 20
     help="Seconds without any answer after which to give up waiting.",
 )
 @click.option("--no-wait", is_flag=True, help="Send only; do not wait for the outcomes.")
+@click.option(
+    "--rejects",
+    "rejects_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the lines go that did not go in; else FILE.rejects.",
+)
 @json_option
 @with_settings
 def import_(
@@ -53,6 +61,7 @@ def import_(
     file: Path,
     file_format: Format | None,
     timeout_s: float,
+    rejects_file: Path | None,
     *,
     no_wait: bool,
     as_json: bool,
@@ -62,14 +71,14 @@ def import_(
     JSON Lines: one registration a line. CSV: a header, then for customers one identifier a row
     (orgId,customerId,source,accountId,type,value; rows of a customer together), for cards one card a row (orgId,
     cardNumber, seriesId or seriesCode, statusLabel, cardExternalId). Lines that are bad or refused are written to
-    FILE.rejects with their reasons, and the exit status is 1. The same file can be imported again.
+    FILE.rejects (or --rejects) with their reasons, and the exit status is 1. The same file can be imported again.
 
     \b
     Example:
       mergeline import customers customers.csv
       mergeline import cards cards.jsonl --no-wait
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    with Rejects(file.with_name(file.name + ".rejects")) as rejects, file.open("rb") as stream:
+    with Rejects(rejects_file or file.with_name(file.name + ".rejects")) as rejects, file.open("rb") as stream:
         run = _Run(settings, kind, file_format or format_of(file.name), rejects)
         run.go(stream, None if no_wait else timeout_s)
     run.report(as_json=as_json)
@@ -89,25 +98,42 @@ class Rejects:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
-        elif error is None:
+            with self._written():
+                self._file.close()
+        elif error is None and self.path.exists():
             # What an earlier run left would be read as the answer to this one.
-            self.path.unlink(missing_ok=True)
+            with self._written():
+                self.path.unlink()
 
     def add(self, number: int, reason: str, raw: Iterable[bytes], header: bytes | None) -> None:
         """Write lines down, a CSV's header before the first."""
         if self._file is None:
-            self.path.unlink(missing_ok=True)
-            private = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._file = os.fdopen(private, "wb")
-            if header is not None:
-                self._file.write(header + b"\n")
+            with self._written():
+                self._file = self._begun(header)
         self.count += 1
         if self.count <= REASONS_SHOWN_MAX:
             note(f"line {number}: {reason}")
         elif self.count == REASONS_SHOWN_MAX + 1:
             note(f"further reasons are in {self.path}")
-        self._file.write(f"# line {number}: {reason}\n".encode() + b"".join(line + b"\n" for line in raw))
+        with self._written():
+            self._file.write(f"# line {number}: {reason}\n".encode() + b"".join(line + b"\n" for line in raw))
+
+    def _begun(self, header: bytes | None) -> IO[bytes]:
+        self.path.unlink(missing_ok=True)
+        private = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        file = os.fdopen(private, "wb")
+        if header is not None:
+            file.write(header + b"\n")
+        return file
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SetupError(
+                f"{self.path} cannot be written: {error.strerror}. Name another file with --rejects, and import again."
+            ) from None
 
 
 class _Run:
@@ -131,7 +157,7 @@ class _Run:
 
             def on_sent(count: int) -> None:
                 self.sent += count
-                bar.update(reading, completed=stream.tell())
+                bar.update(reading, completed=stream.tell() if stream.seekable() else None)
                 bar.update(answered, total=self.sent)
 
             def on_answer(answer: Answer[Registration]) -> None:

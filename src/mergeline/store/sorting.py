@@ -8,11 +8,18 @@ import heapq
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Final, Self
 
+from mergeline.errors import MergelineError
+
 ROWS_IN_MEMORY_MAX: Final = 400_000
 BUFFER_BYTES: Final = 48 * 1024
+
+
+class NoRoom(MergelineError):
+    """There is nowhere to sort on disk."""
 
 
 class SortedRows:
@@ -23,7 +30,8 @@ class SortedRows:
         self._rows: list[bytes] = []
         self._runs: list[tuple[int, int]] = []
         """Where each sorted run begins and ends in the file."""
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="mergeline-")  # noqa: SIM115 - closed by the block
+        with _written():
+            self._file: IO[bytes] = tempfile.TemporaryFile(prefix="mergeline-")  # noqa: SIM115 - closed by the block
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +55,9 @@ class SortedRows:
     def _write_run(self) -> None:
         self._rows.sort()
         begin = self._file.tell()
-        self._file.writelines(self._rows)
+        with _written():
+            self._file.writelines(self._rows)
+            self._file.flush()
         self._runs.append((begin, self._file.tell()))
         self._rows.clear()
 
@@ -58,3 +68,13 @@ class SortedRows:
             self._file.seek(at)
             block = self._file.read(min(step, end - at))
             yield from (block[one : one + size] for one in range(0, len(block), size))
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Raises `NoRoom` where the file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or "none can be written to"
+        raise NoRoom(f"The folder for temporary files: {reason}. Mount one with room at /tmp, or set TMPDIR.") from None
