@@ -24,7 +24,7 @@ import structlog
 import uvloop
 
 from mergeline.database import keep_days, not_ready, open_store
-from mergeline.errors import SetupError
+from mergeline.errors import MergelineError, SetupError
 from mergeline.health import HealthServer
 from mergeline.logs import configure
 from mergeline.settings import Settings, unknown_variables, variable
@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 
-class StopTookTooLong(Exception):
+class StopTookTooLong(MergelineError):
     """A stop did not end within `shutdown_timeout_ms`: a server does not answer, and would be waited for."""
 
 
@@ -75,7 +75,7 @@ class _BoundedStop(faust.Worker):
 
     def _schedule_shutdown(self, signal: Any) -> None:
         # A thread, since the loop may be what does not turn.
-        timer = threading.Timer(self.stop_timeout_s, end_process, [StopTookTooLong()])
+        timer = threading.Timer(self.stop_timeout_s, end_process, [StopTookTooLong("a server did not answer")])
         timer.daemon = True
         timer.start()
         super()._schedule_shutdown(signal)
@@ -184,7 +184,7 @@ async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _
 def end_process(error: BaseException) -> NoReturn:
     """End this process now, saying why on stderr; never returns.
 
-    The text of an unexpected error may hold values of a request, so only its kind and place are said.
+    The text of an error that is not ours may hold values of a request, so only its kind and place are said.
     """
     if isinstance(error, SetupError):
         log.critical("worker.refused", problem=str(error))
@@ -193,7 +193,8 @@ def end_process(error: BaseException) -> NoReturn:
     else:
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-        log.critical("worker.failed", error=type(error).__name__, places=places)
+        problem = {"problem": str(error)} if isinstance(error, MergelineError) else {}
+        log.critical("worker.failed", error=type(error).__name__, places=places, **problem)
         status = EXIT_FAILED
     sys.stderr.flush()
     os._exit(status)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -24,9 +24,10 @@ FILE_MAX_BYTES: Final = 64 * 1024
 """A `..._FILE` that is larger holds no setting."""
 MASK: Final = "********"
 
+PORT_MAX: Final = 65_535
 _NOT_SETTINGS: Final = re.compile(
     r"MERGELINE_(TEST_.*"  # what the tests are told
-    r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT(_\d+_(TCP|UDP)(_.+)?)?)"  # Kubernetes' links to a service so named
+    r"|(.+_)?SERVICE_(HOST|PORT)(_.+)?|(.+_)?PORT_\d+_(TCP|UDP)(_.+)?)"  # Kubernetes' links to a service so named
 )
 
 
@@ -35,7 +36,10 @@ def _database_url(secret: SecretStr) -> SecretStr:
         parts = urlsplit(secret.get_secret_value())
         hosts = parts.netloc.rpartition("@")[2].split(",")  # several, where the database can fail over
         ports = [urlsplit(f"//{host}").port for host in hosts]
-        valid = parts.scheme in {"postgresql", "postgres"} and 0 not in ports
+        named = parse_qs(parts.query)
+        ports += [int(port) for given in named.get("port", []) for port in given.split(",") if port]
+        names = [urlsplit(f"//{host}").hostname or "" for host in hosts] + named.get("host", [])
+        valid = parts.scheme in {"postgresql", "postgres"} and 0 not in ports and not any(map(_has_gap, names))
     except ValueError:
         valid = False
     if not valid:
@@ -44,9 +48,17 @@ def _database_url(secret: SecretStr) -> SecretStr:
 
 
 def _servers(text: str) -> str:
-    if not all(re.fullmatch(r"\s*[^\s:,]+:\d{1,5}\s*|\s*\[[0-9a-fA-F:]+\]:\d{1,5}\s*", one) for one in text.split(",")):
-        raise PydanticCustomError("servers", "no list like host:9092,host:9092")
-    return ",".join(one.strip() for one in text.split(","))
+    servers = [one.strip() for one in text.split(",")]
+    for server in servers:
+        found = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", server)
+        if found is None or _has_gap(found[1]) or not 0 < int(found[2]) <= PORT_MAX:
+            raise PydanticCustomError("servers", "no list like host:9092,host:9092")
+    return ",".join(servers)
+
+
+def _has_gap(host: str) -> bool:
+    """Whether a part of the name is empty, which no look-up takes."""
+    return ".." in host or (host.startswith(".") and "/" not in host)
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
@@ -198,7 +210,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in known or name.removesuffix(FILE_SUFFIX) in known:
             continue
-        if _NOT_SETTINGS.fullmatch(name):
+        if _NOT_SETTINGS.fullmatch(name) or (name.endswith("_PORT") and "://" in environ[name]):
             continue
         field = name.removesuffix(FILE_SUFFIX).removeprefix(PREFIX).lower()
         near = difflib.get_close_matches(field, Settings.model_fields, n=1)

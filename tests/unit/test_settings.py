@@ -71,6 +71,10 @@ def test_an_unusable_file_is_named(tmp_path, content):
         ("KAFKA_BOOTSTRAP_SERVERS", "localhost", "host:9092"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
         ("DATABASE_URL", "mysql://u@h/d", "postgresql://user:password@host:5432/database"),
+        ("DATABASE_URL", "postgresql:///d?host=h&port=abc", "postgresql://user:password@host:5432/database"),
+        ("DATABASE_URL", "postgresql://ho..st/d", "postgresql://user:password@host:5432/database"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka..internal:9092", "host:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99999", "host:9092"),
     ],
 )
 def test_a_bad_value_names_its_variable_the_problem_and_the_remedy(name, value, said):
@@ -160,5 +164,7 @@ def test_unknown_variables_are_named_with_what_was_meant():
 
 
 def test_what_kubernetes_and_the_tests_set_is_no_mistake():
-    names = ("MERGELINE_PORT", "MERGELINE_PORT_8080_TCP_ADDR", "MERGELINE_SERVICE_HOST", "MERGELINE_TEST_SERVICES")
+    names = ("MERGELINE_PORT_8080_TCP_ADDR", "MERGELINE_SERVICE_HOST", "MERGELINE_TEST_SERVICES")
     assert unknown_variables(dict.fromkeys((*names, variable("batch_max") + "_FILE"), "x")) == []
+    assert unknown_variables({"MERGELINE_PORT": "tcp://10.0.0.7:8080"}) == []
+    assert len(unknown_variables({"MERGELINE_HTP_PORT": "8080"})) == 1

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import InconsistentGroupProtocolError, NodeNotReadyError, UnknownError
 
 from mergeline.domain.decode import decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_letter
@@ -12,7 +13,7 @@ from mergeline.errors import SetupError
 from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import message_of, place_of, routed
-from mergeline.stream.watchdog import CHECKS, Watchdog
+from mergeline.stream.watchdog import CHECKS, Stalled, Watchdog
 
 
 class Record:
@@ -135,6 +136,14 @@ def looks(watchdog, *lags):
     return [watchdog.look({PARTITION: lag}) for lag in lags]
 
 
+async def nothing():
+    return False
+
+
+def watching(lags=None, fail=None, refusal=lambda: None, moved=nothing):
+    return Watchdog(lags, fail, 6, refusal, moved)
+
+
 class Enough(Exception):
     """The watchdog looks for ever."""
 
@@ -144,7 +153,7 @@ def metric(gauge):
 
 
 def test_the_watchdog_calls_a_partition_stalled_that_has_something_to_read_and_stands_still():
-    watchdog = Watchdog(None, None, 60_000)
+    watchdog = watching()
     assert looks(watchdog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
     assert watchdog.look({PARTITION: (5, 12)}) == [PARTITION]
 
@@ -161,11 +170,42 @@ async def test_the_lag_of_a_partition_that_went_to_another_worker_is_shown_no_mo
 
     shown = []
     with pytest.raises(Enough):
-        await Watchdog(lags, None, 6).run()
+        await watching(lags).run()
     assert shown == [([], [8.77]), ([1_284, 0], [8.77]), ([0], [0])]
+
+
+async def test_who_is_refused_by_the_group_ends():
+    def fail(error):
+        raise error
+
+    async def lags():
+        return {}
+
+    with pytest.raises(UnknownError):
+        await watching(lags, fail, UnknownError).run()
+    with pytest.raises(SetupError, match=r"InconsistentGroupProtocolError.*MERGELINE_GROUP_ID"):
+        await watching(lags, fail, InconsistentGroupProtocolError).run()
+
+
+async def test_brokers_that_are_away_are_waited_for_and_those_that_have_moved_are_not():
+    asked = []
+
+    async def lags():
+        raise NodeNotReadyError
+
+    async def moved():
+        asked.append(1)
+        return len(asked) > 1
+
+    def fail(error):
+        raise error
+
+    with pytest.raises(Stalled, match="brokers answer a new client"):
+        await watching(lags, fail, moved=moved).run()
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("lag", [[(9, 9)], [(5, 9), (6, 9)]], ids=["idle", "moving"])
 def test_the_watchdog_leaves_alone_what_is(lag):
-    watchdog = Watchdog(None, None, 60_000)
+    watchdog = watching()
     assert not any(looks(watchdog, *(lag * (CHECKS * 2))))

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, UnknownError
 from faust.types.tuples import TP
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.assignment import Assignment, Reader, SteppedOver
 from mergeline.stream.consumer import batch_consumer
+from mergeline.stream.offsets import Offsets
 from mergeline.stream.worker import Worker
 
 HERE = TP("t", 0)
@@ -37,6 +38,36 @@ def test_faust_acknowledges_and_so_commits_nothing_and_runs_one_agent_a_topic(wo
     assert len(agents) == 2
     assert {agent.channel.acks for agent in agents} == {False}
     assert {agent.concurrency for agent in agents} == {1}
+
+
+async def test_an_agent_that_raises_ends_the_process(worker, monkeypatch):
+    """Faust would start it again behind the message, and nobody would read it again."""
+    failed = []
+
+    async def events():
+        yield SimpleNamespace(message="boom")
+
+    def boom(_message):
+        raise MemoryError
+
+    worker._fail = failed.append
+    monkeypatch.setattr(worker.assignment, "put", boom)
+    for agent in worker.app.agents.values():
+        await agent.fun(SimpleNamespace(events=events))
+    assert list(map(type, failed)) == [MemoryError, MemoryError]
+
+
+@pytest.mark.parametrize("told", ["pending", "ended"])
+def test_what_the_group_refuses_is_heard_where_no_fetch_asks_for_it(worker, told):
+    refusal = UnknownError()
+    task = SimpleNamespace(done=lambda: told == "ended", cancelled=lambda: False, exception=lambda: refusal)
+    pending = refusal if told == "pending" else None
+    coordinator = SimpleNamespace(_coordination_task=task, _pending_exception=pending)
+    thread = SimpleNamespace(_consumer=SimpleNamespace(_coordinator=coordinator))
+    offsets = Offsets(SimpleNamespace(consumer=SimpleNamespace(_thread=thread)))
+    assert offsets.refusal() is refusal
+    thread._consumer = None
+    assert offsets.refusal() is None, "before it has started"
 
 
 class Consumer:

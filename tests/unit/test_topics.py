@@ -65,6 +65,9 @@ def test_what_workers_write_has_the_time_of_the_broker():
         (INTERNAL, "message.timestamp.type", "CreateTime", "LogAppendTime"),
         ("mergeline.identifier-updates", "cleanup.policy", "compact", "is compacted"),
         (INTERNAL, "cleanup.policy", "compact,delete", "is compacted"),
+        ("mergeline.card-registrations-dlt", "cleanup.policy", "compact", "refuses what has no key"),
+        (INTERNAL, "compression.type", "uncompressed", "set its compression.type to producer"),
+        ("mergeline.identifier-updates-dlt", "compression.type", "uncompressed", "identifier-updates-dlt keeps"),
     ],
 )
 def test_what_could_lose_a_message_or_stop_a_partition_is_refused(topic, config, value, said):

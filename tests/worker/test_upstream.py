@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from tests.worker.harness import UPDATES, adding
 from tests.worker.load import held_ledger
 
@@ -37,6 +38,32 @@ async def test_only_records_of_committed_transactions_are_answered(served, trans
     await served.answered(["committed", "behind-it"])
     await served.drained()
     assert served.answers()["aborted"] == 0
+
+
+@pytest.mark.parametrize("keyed", ["false", "true"], ids=["routed", "keyed"])
+async def test_what_expires_behind_the_last_record_of_a_transaction_stops_nobody(world, keyed):
+    """Its end marker takes an offset, and goes with the log like a record that nobody has read."""
+    worker = world.worker(MERGELINE_PROGRESS_TIMEOUT_MS="5000", MERGELINE_REQUESTS_KEYED=keyed)
+    await world.register([1])
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=f"{world.prefix}upstream")
+    await producer.start()
+    async with producer.transaction():
+        await send(world, producer, adding(1, "committed"))
+    await producer.stop()
+    await world.answered(["committed"])
+
+    async def passed():
+        while (await world.committed()).get((UPDATES, 0)) != 2:
+            await asyncio.sleep(0.2)
+
+    await asyncio.wait_for(passed(), 30)
+    async with world.admin() as admin:
+        await admin.delete_records({TopicPartition(world.prefix + UPDATES, 0): RecordsToDelete(-1)})
+    other = world.worker(MERGELINE_REQUESTS_KEYED=keyed)
+    await world.until(lambda: other.events("assignment.opened"), "another worker takes its share")
+    await world.outcomes_of([adding(1, "later")])
+    assert worker.running
+    assert world.answers()["committed"] == 1
 
 
 async def test_the_watchdog_leaves_an_idle_worker_alone_and_ends_one_whose_database_hangs(world):

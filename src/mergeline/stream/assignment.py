@@ -6,13 +6,14 @@ another generation, or a pipeline open before its partitions were acquired.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import faust
 import structlog
 from aiokafka import TopicPartition
 
+from mergeline.errors import MergelineError
 from mergeline.metrics import ASSIGNED_PARTITIONS
 from mergeline.settings import Settings
 from mergeline.stream.lanes import Bounds
@@ -25,7 +26,7 @@ OPEN_RETRY_S: Final = 0.3
 log = structlog.get_logger(__name__)
 
 
-class SteppedOver(Exception):
+class SteppedOver(MergelineError):
     """Records that were fetched did not come: going on would skip them for good."""
 
 
@@ -118,6 +119,30 @@ class Assignment:
                 self._fail(SteppedOver(f"{partition.topic}, partition {partition.partition}"))
                 return
             pipeline.put(records)
+
+    # ------------------------------------------------------------ what the watchdog sees
+
+    async def progress(
+        self, reached: Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
+    ) -> dict[TopicPartition, int]:
+        """How far each open partition is done.
+
+        What ends a partition and is no record (end markers, aborted ones) is passed over meanwhile, or it would be
+        taken for records that expired unread once retention takes it.
+
+        Args:
+            reached: where the next fetch of each partition goes on.
+        """
+        async with self.fetching:  # what a fetch brought is known to have been read by the time it ends
+            generation, partitions = self._generation, self.partitions
+            found = await reached(partitions)
+            if generation is None or generation != self._generation:
+                return {}
+            unpublished = self.unpublished()
+            for partition, offset in found.items():
+                if partition not in unpublished:
+                    self._pipelines[partition].pass_over(partition, offset)
+        return {**found, **unpublished}
 
     # ------------------------------------------------------------ what a rebalance does
 

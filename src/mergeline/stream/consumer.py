@@ -11,7 +11,7 @@ hands over one record at a time otherwise.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -168,7 +168,7 @@ class Gate(Protocol):
         """The name of the stage that reads the partition; None where nobody does now."""
 
     def fetched(self, partition: TP, offset: int, /) -> None:
-        """A batch that begins at `offset` is handed over."""
+        """A batch that begins at `offset` is going to be handed over."""
 
     def flows(self) -> None:
         """Faust has done what it does in a rebalance."""
@@ -219,16 +219,16 @@ def batch_consumer(
             generation = self.app.consumer_generation_id
             wait_s = _wait_s(timeout, is_whole=len(active) == len(assigned))
             try:
-                async with gate.fetching:
-                    records = await self._getmany(active_partitions=active, timeout=wait_s)
+                found = await _fetched(self, gate, active, wait_s)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError) as error:
-                records = {}
+                found = []
                 if not _is_late(self, generation):  # else it looked at partitions that were not sought yet
                     fail(SetupError(_unreadable(error, denied)))
-            for batches in _by_reader(records, gate):
+            for batches in found:
                 if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
-                partition, last = _hand_over(batches, gate)
+                # The last record of one of the partitions stands for all of them to Faust.
+                *_, (partition, (*_, last)) = batches.items()
                 message = self._to_message(partition, last)
                 message.value = batches
                 yield partition, message
@@ -236,20 +236,25 @@ def batch_consumer(
     return BatchConsumer
 
 
-def _by_reader(records: dict[Any, list[Any]], gate: Gate) -> Collection[dict[TP, list[Any]]]:
+async def _fetched(consumer: Consumer, gate: Gate, active: set[TP], wait_s: float) -> list[dict[TP, list[Any]]]:
+    """What a fetch brings, by stage; the gate knows all of it before anybody may look at the positions."""
+    generation = consumer.app.consumer_generation_id
+    async with gate.fetching:
+        records = await consumer._getmany(active_partitions=active, timeout=wait_s)  # noqa: SLF001 (ours)
+        found = [] if _is_late(consumer, generation) else _by_reader(records, gate)
+        for batches in found:
+            for partition, batch in batches.items():
+                gate.fetched(partition, batch[0].offset)
+    return found
+
+
+def _by_reader(records: dict[Any, list[Any]], gate: Gate) -> list[dict[TP, list[Any]]]:
     """The records of a fetch, by stage and partition."""
     found: dict[str | None, dict[TP, list[Any]]] = {}
     for tp, batch in records.items():
         partition = TP(tp.topic, tp.partition)
         found.setdefault(gate.reader(partition), {})[partition] = batch
-    return found.values()
-
-
-def _hand_over(batches: dict[TP, list[Any]], gate: Gate) -> tuple[TP, Any]:
-    """Tell the gate; what stands for all of them to Faust, the last record of one of the partitions."""
-    for partition, batch in batches.items():
-        gate.fetched(partition, batch[0].offset)
-    return partition, batch[-1]
+    return list(found.values())
 
 
 async def _flowing(consumer: Consumer) -> None:

@@ -107,11 +107,36 @@ class Offsets:
                 log.warning("offsets.went_back", partitions=len(back))
                 await self._call(self._commit, back)
 
-    async def lags(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """Of each partition, what was fetched last and the last stable offset."""
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The last stable offset of each partition."""
+        ends: dict[TopicPartition, int] = await self._call(self._consumer().end_offsets, list(partitions))
+        return ends
+
+    async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the next fetch of each partition goes on; without asking a broker."""
         consumer = self._consumer()
-        ends = await self._call(consumer.end_offsets, list(partitions))
-        return {tp: (await self._call(consumer.position, tp), ends[tp]) for tp in partitions}
+        return {tp: await self._call(consumer.position, tp) for tp in partitions}
+
+    def refusal(self) -> BaseException | None:
+        """What the group's coordinator has said for good, and aiokafka tells nobody but a fetch.
+
+        In a rebalance none is under way, so whoever waits for it would be silent for ever.
+        """
+        consumer = self._app.consumer._thread._consumer  # noqa: SLF001
+        if consumer is None:
+            return None
+        coordinator = consumer._coordinator  # noqa: SLF001
+        task = coordinator._coordination_task  # noqa: SLF001
+        ended = task.exception() if task.done() and not task.cancelled() else None
+        found: BaseException | None = coordinator._pending_exception or ended  # noqa: SLF001
+        return found
+
+    async def is_answered(self) -> bool:
+        """Whether any broker that the consumer knows answers it."""
+        try:
+            return bool(await self._call(self._consumer()._client.force_metadata_update))  # noqa: SLF001
+        except (KafkaError, OSError, TimeoutError):
+            return False
 
     async def _commit(self, ends: Mapping[TopicPartition, int]) -> None:
         """In the consumer's thread, once. aiokafka's own would try again for ever, as whatever member it is by then."""

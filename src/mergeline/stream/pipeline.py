@@ -19,12 +19,15 @@ import structlog
 from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
+from mergeline.errors import MergelineError
 from mergeline.metrics import BATCH_MESSAGES, PUBLISH_FAILURES, STEP_SECONDS
 from mergeline.stream.lanes import Bounds, Chunk, Lane, chunk_of, lanes_of, left
 from mergeline.stream.origin import Record
 from mergeline.stream.publisher import PublishFailed
 
 REACQUIRE_WAIT_S: Final = 0.3
+FAILED_AGAIN_WAIT_S_MAX: Final = 3.0
+"""Before what failed is tried for the third time, and on: to acquire makes transactional ids, and a line of the log."""
 MUCH_SHARE: Final = 0.25
 """Of a full batch: with so much it is begun while one before it is under way. Without, a load of half of what can be
 done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
@@ -37,7 +40,7 @@ class Lost(Exception):
     """The partitions are no longer ours: go quiet, publish nothing."""
 
 
-class Unending(Exception):
+class Unending(MergelineError):
     """A task of ours does not end."""
 
 
@@ -104,6 +107,7 @@ class Pipeline:
         self._positions: dict[TopicPartition, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self._failures_in_a_row = 0
 
     # ------------------------------------------------------------ what the consumer sees
 
@@ -141,6 +145,12 @@ class Pipeline:
         self._lane[partition].put(chunk_of(partition, fresh))
         self._idle.clear()
         self._moved.set()
+
+    def pass_over(self, partition: TopicPartition, offset: int) -> None:
+        """Publish an offset and nothing else, of a partition with nothing unpublished; not now, where much else is."""
+        if self._positions[partition] < offset and not self._closing and not self._processed.full():
+            self._read[partition] = offset
+            self._processed.put_nowait(([Work(partition, [offset - 1], [()])], []))
 
     async def close(self, grace_s: float) -> None:
         """Finish what is under way for at most `grace_s`, then give everything up."""
@@ -239,8 +249,11 @@ class Pipeline:
         except PublishFailed as error:
             PUBLISH_FAILURES.labels(self.stage.name).inc()
             log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(records))
+            await asyncio.sleep(min(self._failures_in_a_row * REACQUIRE_WAIT_S, FAILED_AGAIN_WAIT_S_MAX))
+            self._failures_in_a_row += 1
             await self._reacquire()
             return False
+        self._failures_in_a_row = 0
         self._positions.update(ends)
         return True
 

@@ -123,6 +123,15 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
             yield connected
 
 
+async def answers(settings: Settings) -> bool:
+    """Whether brokers answer a new client at the addresses that the settings name."""
+    try:
+        async with admin(settings):
+            return True
+    except SetupError:
+        return False
+
+
 async def existing_partitions(client: AIOKafkaAdminClient) -> dict[str, int]:
     """All topics that we may see, with their number of partitions."""
     # All of them: to ask for one by name could create it.
@@ -263,10 +272,18 @@ def _refusals(settings: Settings, configs: dict[str, dict[str, str]]) -> list[st
         )
     if configs.get(internal, {}).get("message.timestamp.type", "LogAppendTime") != "LogAppendTime":
         found.append(f"{internal} keeps its producers' timestamps: set its message.timestamp.type to LogAppendTime.")
-    for topic in (*INPUT_TOPICS, Topic.COMMANDS_BY_CUSTOMER):
-        name = full_name(settings, topic)
-        if "compact" in configs.get(name, {}).get("cleanup.policy", ""):
-            found.append(f"{name} is compacted, which loses requests: set its cleanup.policy to delete.")
+    dead_letters = [full_name(settings, dead_letter_topic(topic)) for topic in INPUT_TOPICS]
+    found += [
+        f"{name} is compacted, which loses messages and refuses what has no key: set its cleanup.policy to delete."
+        for name in (*(full_name(settings, topic) for topic in INPUT_TOPICS), internal, *dead_letters)
+        if "compact" in configs.get(name, {}).get("cleanup.policy", "")
+    ]
+    found += [
+        f"{name} keeps messages uncompressed, and so refuses some that an input topic took compressed: set its "
+        "compression.type to producer."
+        for name in (internal, *dead_letters)
+        if configs.get(name, {}).get("compression.type") == "uncompressed"
+    ]
     return found
 
 

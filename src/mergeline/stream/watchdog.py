@@ -1,8 +1,8 @@
-"""Ends a process that is alive but does not move.
+"""Ends a process that is alive but does not move, or cannot.
 
-In: of each open partition how far it got, and how far it could be. Out: a failure, once a partition with something to
-do has stood still for `progress_timeout_ms`. Never: a verdict over an idle worker; the end marker of a transaction
-counts as nothing to do.
+In: of each open partition how far it got, and how far it could be; what the group says of us. Out: a failure, once a
+partition with something to do has stood still for `progress_timeout_ms`, once the group has refused us, or once brokers
+have moved away from us. Never: a verdict over an idle worker; the end marker of a transaction counts as nothing to do.
 
 Consumers of aiokafka and Faust have fallen silent without an error (faust-streaming #175, #629, #640), and so have
 producers (aiokafka #1017, #1018).
@@ -14,8 +14,9 @@ from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InconsistentGroupProtocolError, InvalidSessionTimeoutError, KafkaError
 
+from mergeline.errors import MergelineError, SetupError
 from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
 
 CHECKS: Final = 6
@@ -23,8 +24,11 @@ CHECKS: Final = 6
 log = structlog.get_logger(__name__)
 
 
-class Stalled(Exception):
-    """A partition has something to do, and nothing was done for too long."""
+class Stalled(MergelineError):
+    """There is something to do, and nothing was done for too long."""
+
+
+_OF_OUR_MAKING: Final = (InconsistentGroupProtocolError, InvalidSessionTimeoutError)
 
 
 class Watchdog:
@@ -35,19 +39,40 @@ class Watchdog:
         lags: Callable[[], Awaitable[Mapping[TopicPartition, tuple[int, int]]]],
         fail: Callable[[BaseException], None],
         progress_timeout_ms: int,
+        refusal: Callable[[], BaseException | None],
+        moved: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._lags, self._fail = lags, fail
+        """What it looks at, and whom it tells.
+
+        Args:
+            lags: of each open partition how far it is done, and how far it could be.
+            fail: ends the process.
+            progress_timeout_ms: how long something may stand still.
+            refusal: what the group has refused us for good.
+            moved: whether brokers answer others and not us, at the addresses that the settings name.
+        """
+        self._lags, self._fail, self._refusal, self._moved = lags, fail, refusal, moved
         self._timeout_s = progress_timeout_ms / 1000
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
 
     async def run(self) -> None:
         """Look for ever; cancelled at the end."""
+        clock = asyncio.get_running_loop().time
+        answered_at = clock()
         while True:
             await asyncio.sleep(self._timeout_s / CHECKS)
+            refusal = self._refusal()
+            if refusal is not None:
+                self._fail(_refused(refusal))
             try:
                 lags = await self._lags()
             except (KafkaError, OSError, TimeoutError):
-                continue  # brokers are away: nobody can move, and restarting would not help
+                # Brokers are away, and to start again would not help, unless they have moved: aiokafka looks at the
+                # addresses that it was given once in its life.
+                if clock() - answered_at > self._timeout_s and await self._moved():
+                    self._fail(Stalled("brokers answer a new client, and not this one"))
+                continue
+            answered_at = clock()
             _show(lags)
             stalled = self.look(lags)
             if stalled:
@@ -62,6 +87,16 @@ class Watchdog:
                 stood[partition] = (position, looks + 1 if before == position else 1)
         self._stood = stood
         return sorted(partition for partition, (_, looks) in stood.items() if looks > CHECKS)
+
+
+def _refused(error: BaseException) -> BaseException:
+    """What an operator can mend is said in words."""
+    if not isinstance(error, _OF_OUR_MAKING):
+        return error
+    return SetupError(
+        f"Kafka does not let this worker into its group: {type(error).__name__}. Another program is in it, or brokers "
+        "allow other session time-outs: look at MERGELINE_GROUP_ID and MERGELINE_SESSION_TIMEOUT_MS."
+    )
 
 
 def _show(lags: Mapping[TopicPartition, tuple[int, int]]) -> None:

@@ -28,6 +28,7 @@ from mergeline.stream.consumer import BatchSchema, batch_consumer
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
 from mergeline.stream.route import RouteStage
+from mergeline.stream.topics import answers
 from mergeline.stream.watchdog import Watchdog
 
 Step = Callable[[], Awaitable[None]]
@@ -64,7 +65,7 @@ class Worker:
         folder: Path,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.settings = settings
+        self.settings, self._fail = settings, fail
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
         readers = _readers(settings, store, producers, offsets)
@@ -78,13 +79,14 @@ class Worker:
 
         async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
             await offsets.keep(self.assignment.partitions)
-            found = await offsets.lags(self.assignment.partitions)
-            # What was read is not done before it is published, however far the fetches are ahead of it.
-            return found | {
-                tp: (done, found[tp][1]) for tp, done in self.assignment.unpublished().items() if tp in found
-            }
+            ends = await offsets.ends(self.assignment.partitions)
+            done = await self.assignment.progress(offsets.reached)
+            return {tp: (done[tp], max(end, done[tp])) for tp, end in ends.items() if tp in done}
 
-        self._watchdog = Watchdog(lags, fail, settings.progress_timeout_ms)
+        async def moved() -> bool:
+            return not await offsets.is_answered() and await answers(settings)
+
+        self._watchdog = Watchdog(lags, fail, settings.progress_timeout_ms, offsets.refusal, moved)
 
     def not_ready(self) -> str | None:
         """What keeps this worker from being ready, or None."""
@@ -125,7 +127,10 @@ class Worker:
 
         async def take(stream: Any) -> None:
             async for event in stream.events():
-                self.assignment.put(event.message)
+                try:
+                    self.assignment.put(event.message)
+                except Exception as error:  # noqa: BLE001 (Faust would start the agent again, behind this message)
+                    self._fail(error)
 
         self.app.agent(topic, name=name)(take)
 
