@@ -18,11 +18,15 @@ from typing import Final
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.store.queries import SQL
 from mergeline.store.rows import day_of, ledger_row_of
-from mergeline.store.statements import Connection, Statements
+from mergeline.store.statements import Connection, Statements, bounds
 
 ROWS_MAX: Final = 5_000
 """Rows in memory, of all partitions together."""
 PAGE_MAX: Final = 500
+LOCK_WAIT_MS_MAX: Final = 10_000
+"""For the moment in which a day is added or dropped."""
+STATEMENT_MS_MAX: Final = 600_000
+"""A page of something rare can go through a day of its partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,10 @@ async def _merged(connection: Connection, window: Window) -> AsyncIterator[Ledge
 
     async def page(topic: str, partition: int, behind: int) -> deque[LedgerRow]:
         times = window.since, window.until
-        rows = await db.fetch("replay_page", *days, *times, window.org_id, topic, partition, behind, page_max)
+        arguments = (*days, *times, window.org_id, topic, partition, behind, page_max)
+        # The bounds of a batch: among them, that the index is followed, whatever the statistics say.
+        async with db.transaction(bounds(LOCK_WAIT_MS_MAX, STATEMENT_MS_MAX, STATEMENT_MS_MAX)):
+            rows = await db.fetch("replay_page", *arguments)
         return deque(map(ledger_row_of, rows))
 
     firsts = [(place, await page(*place, -1)) for place in places]
