@@ -8,10 +8,13 @@ import time
 from collections import Counter
 
 import pytest
+from aiokafka.partitioner import murmur2
 from tests.worker.conftest import new_world
 from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, ORG, OUTCOMES, OUTPUTS, UPDATES, adding, headers
 from tests.worker.process import IMPORTED_FROM
 from tests.worker.test_poison import poisoned
+
+from mergeline.stream.publisher import OddBatch
 
 DLT = f"{UPDATES}-dlt"
 DAY_MS = 24 * 60 * 60 * 1000
@@ -103,23 +106,45 @@ async def test_nothing_is_sent_unless_it_is_said(mended):
     assert [await mended.ends(topic) for topic in (UPDATES, CUSTOMERS, CARDS)] == before
 
 
-async def test_key_value_headers_and_partition_are_what_they_were(mended):
-    own = [("traceparent", b"t"), ("none", None), ("kafka_dlt-original-topic", b"a producer's")]
-    body = b' {"requestId": "own-3",  "orgId":%d,"customerId":3,"source":"INSTORE","add":{"type":"line","value":"l3"}}'
-    request = body % ORG
-    places, (letter,) = await letters_of(mended, 3, [request], key=b"any key", headers=own, partition=2)
-    assert letter.value == request
-    to = (await sent(mended, "--request", "own-3"))["own-3"]
-    assert (to["topic"], to["partition"]) == (UPDATES, 2), "though its key is another's"
+def found_at(world, *places):
+    """The updates that stand at some places, once they were read."""
 
     def found():
-        of = {one.offset: one for one in mended.records[UPDATES] if one.partition == 2}
-        return of.keys() >= {places[0].offset, to["offset"]} and (of[places[0].offset], of[to["offset"]])
+        of = {(one.partition, one.offset): one for one in world.records[UPDATES]}
+        return of.keys() >= {*places} and [of[place] for place in places]
 
-    first, again = await mended.until(found)
+    return world.until(found)
+
+
+async def test_key_value_headers_and_partition_are_what_they_were(mended):
+    key = b"any key"
+    elsewhere = ((murmur2(key) & 0x7FFFFFFF) + 1) % 3
+    own = [("traceparent", b"t"), ("none", None), ("kafka_dlt-original-topic", b"a producer's")]
+    body = b' {"requestId": "own-3",  "orgId":%d,"customerId":3,"source":"INSTORE","add":{"type":"line","value":"l3"}}'
+    (place,), (letter,) = await letters_of(mended, 3, [body % ORG], key=key, headers=own, partition=elsewhere)
+    assert letter.value == body % ORG
+    to = (await sent(mended, "--request", "own-3"))["own-3"]
+    assert (to["topic"], to["partition"]) == (UPDATES, elsewhere)
+    first, again = await found_at(mended, (elsewhere, place.offset), (elsewhere, to["offset"]))
     assert (again.key, again.value, again.headers) == (first.key, first.value, first.headers)
     assert again.headers == tuple(own)
     await mended.answered(["own-3"])
+
+
+async def test_names_of_headers_that_are_no_text_are_what_they_were_too(mended):
+    await mended.register([8])
+    batch = OddBatch(0, is_transactional=False)
+    value = json.dumps(adding(8, "odd")).encode()
+    batch.append(timestamp=None, key=None, value=value, headers=[("\udcff\udcfe", b"odd")])
+    batch.close()
+    async with poisoned(mended, 8):
+        place = await (await mended._producer.send_batch(batch, mended.prefix + UPDATES, partition=0))
+        await mended.letters(1, where=lambda record: record.value == value)
+    to = (await sent(mended, "--request", "odd"))["odd"]
+    first, again = await found_at(mended, (0, place.offset), (0, to["offset"]))
+    assert [*again.headers] == [*first.headers] == [("\udcff\udcfe", b"odd")]
+    assert (again.key, again.value) == (None, value)
+    await mended.answered(["odd"])
 
 
 async def test_one_that_becomes_a_letter_again_is_sent_once_more_under_the_first_id(mended):
