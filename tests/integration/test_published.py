@@ -2,13 +2,16 @@
 
 import json
 from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 from msgspec.structs import replace
 from tests.integration.desk import ORG, Desk, line
 
 from mergeline.domain.messages import Coordinate
 from mergeline.store import published as module
+from mergeline.store.migrations import pending
 from mergeline.store.published import Window, database_time, first_day, published, published_for
 from mergeline.store.reading import decided_among
 
@@ -107,3 +110,22 @@ async def test_a_dead_letter_decides_nothing_and_its_id_is_free_until_it_is_deci
     await desk.apply(desk.log.sent_again(message))
     assert await decided_among(sql, asked) == {(ORG, "customer-registrations-0-0"), (ORG, "r")}
     assert await decided_among(sql, []) == set()
+
+
+async def test_who_sends_again_needs_to_read_three_tables_and_no_more(sql, spread, shared_database_url):
+    """The grants that deploy/README.md names."""
+    await sql.execute(
+        "create role sender login password 'sender'; grant select on migration, request, ledger to sender"
+    )
+    parts = urlsplit(shared_database_url)
+    address = urlunsplit(parts._replace(netloc=f"sender:sender@{parts.hostname}:{parts.port}"))
+    connection = await asyncpg.connect(address)
+    try:
+        assert await pending(connection) == []
+        assert await decided_among(connection, [(ORG, "r-1")]) == {(ORG, "r-1")}
+        assert ids(await rows(connection))[1:] == EXPECTED
+        assert await first_day(connection) is not None
+        assert len(await published_for(connection, ORG, "r-1")) == 1
+    finally:
+        await connection.close()
+        await sql.execute("drop owned by sender; drop role sender")

@@ -51,12 +51,12 @@ async def letters_of(world, customer, requests, **produced):
     return places, world.records[DLT][before:]
 
 
-async def put_letters(world, values, timestamp_ms=None):
+async def put_letters(world, values, timestamp_ms=None, first=10_000, own=()):
     """Letters as a worker writes them, of requests that stood in one partition, with keys that spread them."""
     titles = ("original-topic", "original-partition", "original-offset", "original-timestamp", "exception-fqcn")
     for number, value in enumerate(values):
-        said = (f"{world.prefix}{UPDATES}", "1", str(10_000 + number), "0", "mergeline.PROCESSING_FAILED")
-        marks = [(f"kafka_dlt-{title}", text.encode()) for title, text in zip(titles, said, strict=True)]
+        said = (f"{world.prefix}{UPDATES}", "1", str(first + number), "0", "mergeline.PROCESSING_FAILED")
+        marks = [*own, *((f"kafka_dlt-{title}", text.encode()) for title, text in zip(titles, said, strict=True))]
         marks.append(("kafka_dlt-exception-message", b"PROCESSING_FAILED: why"))
         key, data = b"%d" % (number * 7919 % len(values)), json.dumps(value).encode()
         await world._producer.send(world.prefix + DLT, data, key, headers=marks, timestamp_ms=timestamp_ms)
@@ -214,6 +214,16 @@ async def test_letters_that_the_ledger_may_have_forgotten_stay_unless_they_are_a
     assert "1 stay: older than the ledger remembers" in await world.command("redrive")
     assert {one["requestId"] for one in await redrive(world, "--since", "20d")} == {"old", "young"}
     await world.command("redrive", status=1, MERGELINE_LEDGER_DAYS="12")
+
+
+async def test_where_kafka_takes_no_more_it_says_how_far_it_got(world):
+    await world.configure(world.prefix + UPDATES, {"max.message.bytes": "300000"})
+    await put_letters(world, [adding(1, f"small-{number}") for number in range(500)])
+    await put_letters(world, [adding(1, "large")], first=20_000, own=[("large", bytes(400_000))])
+    (line,) = (await world.command("redrive", "--send", "--json", status=2)).splitlines()
+    assert "MessageSizeTooLarge" in line
+    assert "500 were sent before that, and perhaps some of the next 500. Run the same again" in line
+    assert sum((await world.ends(UPDATES)).values()) == 500
 
 
 async def test_killed_halfway_and_run_again_each_takes_effect_once_in_order(world):

@@ -60,10 +60,10 @@ async def replay(world, *options):
     return [(topic, record) for topic in PUBLISHED for record in world.records[topic][before[topic] :]]
 
 
-async def own_topic(world, partitions=2):
+async def own_topic(world, partitions=2, **configs):
     name = f"{world.prefix}lost-{next(NUMBERS)}"
     async with world.admin() as admin:
-        await admin.create_topics([NewTopic(name, partitions, 1)])
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
     return name
 
 
@@ -149,6 +149,14 @@ async def test_asking_for_more_than_the_ledger_has_is_said(told):
 async def test_a_topic_that_is_not_there_is_one_line(told):
     line = await told.command("replay", "--since", "1h", "--to", "nowhere", "--send", status=2)
     assert line.startswith("mergeline: --to nowhere does not exist")
+
+
+async def test_where_kafka_takes_no_more_it_says_how_far_it_got_and_how_to_go_on(told):
+    name = await own_topic(told, **{"max.message.bytes": "500"})
+    (line,) = (await told.command("replay", *told.times, "--to", name, "--send", status=2)).splitlines()
+    first = min(value["occurredAt"] for topic in PUBLISHED for value in told.values(topic))
+    assert "MessageSizeTooLarge" in line
+    assert f"0 were published before that, and perhaps some of the next. Go on with --since {first}" in line
 
 
 async def test_a_worker_goes_on_beside_it(told):
