@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from tests.worker.conftest import new_world
 from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, ORG, OUTCOMES, OUTPUTS, UPDATES, adding, headers
@@ -157,7 +158,7 @@ async def test_one_that_becomes_a_letter_again_is_sent_once_more_under_the_first
             await mended.letters(before + 1)
     said = (await mended.command("redrive", "--request", derived)).splitlines()
     assert said[0].startswith(f"would be sent    {derived}  PROCESSING_FAILED")
-    assert any(line.startswith("2 stay: the same message as another letter") for line in said)
+    assert any(line.startswith("2 not sent: the same message as another letter") for line in said)
     await sent(mended, "--request", derived)
     await mended.answered([derived])
     assert changes(mended, 4) == ["stubborn"]
@@ -202,7 +203,7 @@ async def test_what_is_no_request_or_came_from_nowhere_stays(mended):
     said = await redrive(mended, "--send", "--code", "INVALID_REQUEST", "--code", "MALFORMED_JSON")
     assert await mended.ends(UPDATES) == ends
     assert statuses(one for one in said if one["origin"]["topic"] != CARDS) == {"no request": 2, "no topic": 1}
-    assert "1 stay: no worker of this installation wrote them" in await mended.command("redrive")
+    assert "1 not sent: no worker of this installation wrote them" in await mended.command("redrive")
 
 
 async def test_letters_that_the_ledger_may_have_forgotten_stay_unless_they_are_asked_for(world):
@@ -211,9 +212,28 @@ async def test_letters_that_the_ledger_may_have_forgotten_stay_unless_they_are_a
     await put_letters(world, [adding(1, "old")], int(time.time() * 1000) - 15 * DAY_MS)
     await put_letters(world, [adding(1, "young")], int(time.time() * 1000) - 13 * DAY_MS)
     assert [one["requestId"] for one in await redrive(world)] == ["young"]
-    assert "1 stay: older than the ledger remembers" in await world.command("redrive")
+    assert "1 not sent: older than the ledger remembers" in await world.command("redrive")
     assert {one["requestId"] for one in await redrive(world, "--since", "20d")} == {"old", "young"}
     await world.command("redrive", status=1, MERGELINE_LEDGER_DAYS="12")
+
+
+async def test_it_ends_where_the_settled_transactions_end(world):
+    """Behind an aborted one, and before one that is open."""
+    await put_letters(world, [adding(1, f"settled-{number}") for number in range(9)])
+    producers = [AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=world.prefix + name)
+                 for name in ("aborted", "open")]  # fmt: skip
+    for producer in producers:
+        await producer.start()
+        await producer.begin_transaction()
+        for partition in range(3):
+            await producer.send_and_wait(world.prefix + DLT, b"x", partition=partition)
+        if producer is producers[0]:
+            await producer.abort_transaction()
+            assert statuses(await asyncio.wait_for(redrive(world), 20)) == {"would be sent": 9}
+    said = await asyncio.wait_for(redrive(world), 20)
+    for producer in producers:
+        await producer.stop()
+    assert statuses(said) == {"would be sent": 9}
 
 
 async def test_where_kafka_takes_no_more_it_says_how_far_it_got(world):

@@ -169,7 +169,8 @@ async def test_a_worker_goes_on_beside_it(told):
             await told.outcomes_of([adding(3, f"beside-{number}-{turn}") for turn in range(20)])
 
     loading = asyncio.create_task(load())
-    replayed = [await replay(told, "--since", "1h", "--to", name, "--send") for _ in range(3)]
+    always = ("--since", "1h", "--until", "2999-01-01T00:00:00Z")
+    replayed = [await replay(told, *always, "--to", name, "--send") for _ in range(3)]
     stop.set()
     await loading
     assert [len(said) for said in replayed] == sorted(len(said) for said in replayed)

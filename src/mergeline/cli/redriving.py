@@ -45,7 +45,7 @@ MEANINGS: Final = {
     Fate.CUT: "their content was cut off",
     Fate.TOO_LARGE: "too large to be sent again",
 }
-"""Why letters stay."""
+"""Why letters are not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,29 @@ class _Run:
         self.counts: Counter[str] = Counter()
         self.leaving: Counter[tuple[str, str]] = Counter()
         """Those that are or would be sent, by topic and code."""
+        self.began = False
+        """Whether something may have been sent."""
         self.out = console()
 
     async def go(self) -> int:
-        """Read, send, report; the exit status."""
+        """Read, send, report; the exit status.
+
+        Raises:
+            SetupError: where it cannot go on; with how far it got.
+        """
+        try:
+            await self._go()
+        except SetupError as error:
+            if not self.began:
+                raise
+            raise SetupError(
+                f"{error} {self.counts[SENT]} were sent before that, and perhaps some of the next {PAGE}. "
+                "Run the same again: what was sent is known by its request id."
+            ) from None
+        self._report()
+        return 0 if self.counts.total() - self.counts[FORGOTTEN] - self.counts[FOREIGN] else 1
+
+    async def _go(self) -> None:
         names = [full_name(self.settings, topic) for topic in self.wanted.topics]
         async with connected(self.settings) as connection:
             with spool() as waiting:
@@ -155,8 +174,6 @@ class _Run:
                 else:
                     async with sending_to(self.settings, names) as senders:
                         await self._each(waiting, connection, senders)
-        self._report()
-        return 0 if self.counts.total() - self.counts[FORGOTTEN] - self.counts[FOREIGN] else 1
 
     async def _read(self, waiting: Spool) -> None:
         topics = [dead_letter_topic(topic) for topic in self.wanted.topics]
@@ -199,11 +216,7 @@ class _Run:
                 await self._sent(leaving, senders)
 
     async def _sent(self, page: list[Waiting], senders: Mapping[str, Sender[Waiting]]) -> None:
-        """Send all, each to the partition that it was in, whatever its producer chose that by.
-
-        Raises:
-            SetupError: with how far it got.
-        """
+        """Send all, each to the partition that it was in, whatever its producer chose that by."""
         parcels = [
             Parcel(
                 full_name(self.settings, one[0].origin.topic),
@@ -211,13 +224,8 @@ class _Run:
             )
             for one in page
         ]
-        try:
-            await send_all(self.settings, senders, parcels, lambda placed: self._say(*placed.mark, SENT, placed))
-        except SetupError as error:
-            raise SetupError(
-                f"{error} {self.counts[SENT]} were sent before that, and perhaps some of the next {PAGE}. "
-                "Run the same again: what was sent is known by its request id."
-            ) from None
+        self.began = True
+        await send_all(self.settings, senders, parcels, lambda placed: self._say(*placed.mark, SENT, placed))
 
     def _say(self, letter: Letter, found: Redriven, status: str, placed: Placed[Waiting] | None = None) -> None:
         """Count it, and print its line."""
@@ -252,7 +260,7 @@ class _Run:
         self.out.print()
         lay_out(self.out, rows)
         for status, count in staying.items():
-            self.out.print(Text(f"{count} stay: {MEANINGS[status]}"), soft_wrap=True)
+            self.out.print(Text(f"{count} not sent: {MEANINGS[status]}"), soft_wrap=True)
         if self.leaving and not self.send:
             self.out.print("\nNothing was sent. Send them with: --send")
 

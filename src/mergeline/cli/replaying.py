@@ -109,10 +109,29 @@ class _Run:
         self.settings, self.wanted, self.to, self.send, self.as_json = settings, wanted, to, send, as_json
         self.counts: Counter[str] = Counter()
         """Those that are or would be published, by topic."""
+        self.page_since: datetime | None = None
+        """When the first of those that may not be acknowledged yet was decided."""
         self.out = console()
 
     async def go(self) -> int:
-        """Read, publish, report; the exit status."""
+        """Read, publish, report; the exit status.
+
+        Raises:
+            SetupError: where it cannot go on; with how far it got.
+        """
+        try:
+            await self._go()
+        except SetupError as error:
+            if self.page_since is None:
+                raise
+            raise SetupError(
+                f"{error} {self.counts.total()} were published before that, and perhaps some of the next. "
+                f"Go on with --since {timestamp(self.page_since)}, or publish all again: events keep their ids."
+            ) from None
+        self._report()
+        return 0 if self.counts else 1
+
+    async def _go(self) -> None:
         names = [full_name(self.settings, topic) for topic in self.wanted.topics]
         if self.to is not None:
             names = [await self._target(self.to)]
@@ -122,8 +141,6 @@ class _Run:
             else:
                 async with sending_to(self.settings, names) as senders:
                     await self._each(connection, senders)
-        self._report()
-        return 0 if self.counts else 1
 
     async def _target(self, name: str) -> str:
         """Refuse what events do not belong in."""
@@ -138,21 +155,22 @@ class _Run:
 
     async def _each(self, connection: Connection, senders: Mapping[str, Sender[Outgoing]]) -> None:
         page: list[Outgoing] = []
-        decided_at = ALWAYS
         async for rows in self._rows(connection):
-            if not page:
-                decided_at = rows[0].decided_at
+            if self.send and not page:
+                self.page_since = rows[0].decided_at
             found = in_order([record for row in rows for record in row.outgoing])
             page += [again(record) for record in found if self.wanted.has(record)]
             if len(page) >= PAGE:
-                await self._publish(page, decided_at, senders)
+                await self._publish(page, senders)
                 page = []
-        await self._publish(page, decided_at, senders)
+        await self._publish(page, senders)
 
     async def _rows(self, connection: Connection) -> AsyncIterator[list[LedgerRow]]:
         """Those of one moment together."""
         wanted = self.wanted
-        until = wanted.until or await database_time(connection)
+        # Not what is decided from now on, or this would go on for as long as workers do.
+        now = await database_time(connection)
+        until = min(wanted.until or now, now)
         if wanted.request_id is not None:
             for row in await published_for(connection, wanted.org_id or 0, wanted.request_id):
                 if (wanted.since or ALWAYS) <= row.decided_at < until:
@@ -168,14 +186,7 @@ class _Run:
         async for rows in published(connection, Window(since, until, wanted.org_id)):
             yield rows
 
-    async def _publish(
-        self, page: Sequence[Outgoing], decided_at: datetime, senders: Mapping[str, Sender[Outgoing]]
-    ) -> None:
-        """Publish all; the first was decided at `decided_at`.
-
-        Raises:
-            SetupError: with how far it got.
-        """
+    async def _publish(self, page: Sequence[Outgoing], senders: Mapping[str, Sender[Outgoing]]) -> None:
         if not self.send:
             for record in page:
                 self._say(record, None)
@@ -183,13 +194,7 @@ class _Run:
         parcels = [
             Parcel(self.to or full_name(self.settings, one.topic), one.key, one.value, one.headers, one) for one in page
         ]
-        try:
-            await send_all(self.settings, senders, parcels, lambda placed: self._say(placed.mark, placed))
-        except SetupError as error:
-            raise SetupError(
-                f"{error} {self.counts.total()} were published before that, and perhaps some of the next. "
-                f"Go on with --since {timestamp(decided_at)}, or publish all again: events keep their ids."
-            ) from None
+        await send_all(self.settings, senders, parcels, lambda placed: self._say(placed.mark, placed))
 
     def _say(self, record: Outgoing, placed: Placed[Outgoing] | None) -> None:
         self.counts[record.topic] += 1

@@ -31,7 +31,7 @@ create table letter (
 """
 _ADD: Final = """
 insert into letter values (?, ?, ?, ?, ?, ?, ?)
-on conflict do update
+on conflict (topic, org_id, request_id, sha256) do update
 set partition = excluded.partition, "offset" = excluded."offset", content = excluded.content
 where (excluded.partition, excluded."offset") < (partition, "offset")
 """
