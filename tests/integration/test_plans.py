@@ -20,6 +20,9 @@ DAYS = 16
 NOT_PLANNED = {
     "setting": "reads no table",
     "today": "reads no table",
+    "now": "reads no table",
+    "ledger_first_day": "the system catalog",
+    "replay_places": "as ledger_ends",
     "bounds": "reads no table",
     "lock": "reads no table; its order is tested with the locks",
     "lock_one": "reads no table",
@@ -89,6 +92,7 @@ IN_A_BATCH = {
         *(ORGS, IDS, DATES, DATES, TOPICS, PARTITIONS, NUMBERS),
     ),
     "requests_drop": (TODAY, "", -1, -1, 1_000),
+    "replay_page": (TODAY, TODAY, TIMES[0], TIMES[0], None, "commands-by-customer", 3, -1, 500),
 }
 COLUMNS_OF_A_KEY = {"catalog": 1}
 """By table, where it is not two or more: the newest of an org."""
@@ -96,6 +100,7 @@ PAGES = {"requests_drop"}
 """Statements that take the next rows of all."""
 BOUNDS = bounds(1_000, 9_000, 9_000)
 ALONE = {
+    "decided_among": (ORGS, IDS),
     "horizons": (["commands-by-customer", "identifier-updates"], [0, 1]),
     "catalogs_newest": ([ORG, ORG + 1],),
     "show_customer": (ORG, 5),
@@ -194,6 +199,20 @@ async def test_an_entry_is_found_by_its_key_never_among_all_that_its_customer_ha
         ]
     await connection.close()
     assert {node["Index Name"] for node in found if "Index Name" in node} == {"identifier_pkey"}
+
+
+async def test_a_page_of_what_was_published_follows_the_index_and_sorts_nothing(large):
+    """A page is begun for each partition, over all days: a sort would take the days whole, each time."""
+    async with large.transaction():
+        await large.execute(BOUNDS)
+        await large.execute(f"prepare kept as {SENT['replay_page']}")
+        since = TODAY - timedelta(days=9)
+        values = f"'{since}', '{TODAY}', '{since}', '{TODAY}', null, 'commands-by-customer', 3, 5000, 500"
+        plan = json.loads(await large.fetchval(f"explain (format json) execute kept ({values})"))
+        await large.execute("deallocate kept")
+    found = list(nodes(plan[0]["Plan"]))
+    assert {node["Node Type"] for node in found} == {"Limit", "Merge Append", "Index Scan"}
+    assert {node["Index Cond"].count(" = ") for node in found if "Index Cond" in node} == {2}
 
 
 @pytest.mark.parametrize("name", ALONE)

@@ -21,7 +21,7 @@ NOWHERE = {
 }
 SPEC_COMMANDS = {
     *("worker", "demo", "migrate", "topics", "catalog", "import"),
-    *("send", "watch", "show", "verify", "prune", "bench", "settings"),
+    *("send", "watch", "show", "redrive", "replay", "verify", "prune", "bench", "settings"),
 }
 
 
@@ -124,6 +124,8 @@ DATABASE_COMMANDS = [
     ["show", "card", "1", "C"],
     ["show", "request", "1", "r"],
     ["verify"],
+    ["redrive"],
+    ["replay", "--since", "1h"],
 ]
 
 
@@ -209,3 +211,28 @@ def test_more_catalogs_than_one_transaction_takes_are_refused_in_words(tmp_path)
     path.write_text("orgId: 1\nsources: {A: single}\n")
     line = one_line(run("catalog", "apply", "--dry-run", *[str(path)] * 1_001))
     assert "1001 files, but at most 1000 can be applied together" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        pytest.param(["replay"], "one of --since and --request is needed", id="all that there is"),
+        pytest.param(["replay", "--request", "r"], "need --org", id="a request of nobody knows whom"),
+        pytest.param(["replay", "--since", "1h", "--customer", "1"], "need --org", id="a customer likewise"),
+        pytest.param(["replay", "--since", "10:00"], "no time like 2026-11-21T10:00:00Z", id="a time without a day"),
+        pytest.param(["redrive", "--since", "2026-11-21T10:00:00"], "no time like", id="a time of nobody knows where"),
+        pytest.param(["redrive", "--until", "999999d"], "no time like", id="before there was time"),
+    ],
+)
+def test_what_is_not_said_well_enough_is_a_usage_error(words, complaint):
+    result = run(*words, **NOWHERE)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(
+    "topic", ["identifier-updates", "identifier-updates-dlt", "commands-by-customer", "card-issued"]
+)
+def test_replay_refuses_to_put_events_where_they_do_not_belong(topic):
+    line = one_line(run("replay", "--since", "1h", "--to", f"mergeline.{topic}", **NOWHERE))
+    assert f"--to mergeline.{topic} is a topic that workers read or write" in line

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from tests.worker.conftest import new_world
-from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, EVENTS, OUTCOMES, REGISTERED, UPDATES, adding
+from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, EVENTS, ORG, OUTCOMES, REGISTERED, UPDATES, adding
+from tests.worker.test_poison import poisoned
 
 from mergeline.embedded import packages
 from mergeline.embedded.kafka import Kafka
@@ -19,6 +20,7 @@ LITERAL, PREFIXED = 3, 4
 READ, WRITE, DESCRIBE, DESCRIBE_CONFIGS = 3, 4, 8, 10
 ALLOW = 3
 WORKER, PASSWORD = "loyalty", "s3cret of-it"
+REDRIVER, REPLAYER = "redriver", "replayer"
 INPUTS = (UPDATES, CUSTOMERS, CARDS)
 OUTPUTS = (*(f"{name}-dlt" for name in INPUTS), OUTCOMES, REGISTERED, *EVENTS)
 OPENSSL = shutil.which("openssl")
@@ -50,11 +52,21 @@ LACKING = {
 """Other principals, and the rights that they lack; the first has no password."""
 
 
+def operators_rights(world):
+    """The other table: of principals that send again, the same."""
+    letters = {f"read {name}-dlt": (TOPIC, f"{world.prefix}{name}-dlt", LITERAL, READ) for name in INPUTS}
+    inputs = {f"write {name}": (TOPIC, world.prefix + name, LITERAL, WRITE) for name in INPUTS}
+    events = {f"write {name}": (TOPIC, world.prefix + name, LITERAL, WRITE) for name in (OUTCOMES, REGISTERED, *EVENTS)}
+    seen = {"describe": rights(world)["describe"]}
+    return {REDRIVER: letters | inputs | seen, REPLAYER: events | seen}
+
+
 async def change(world, request_class, principal, names):
     """Grant or revoke rights: a request for each, which is all that aiokafka can."""
+    known = operators_rights(world).get(principal) or rights(world)
     async with world.admin() as admin:
         for name in names:
-            kind, resource, meant, operation = rights(world)[name]
+            kind, resource, meant, operation = known[name]
             response = await admin._send_request(
                 request_class(kind, resource, meant, f"User:{principal}", "*", operation, ALLOW)
             )
@@ -80,7 +92,9 @@ def keys(folder):
 
 def broker_settings(folder):
     certificate = {"ssl.keystore.location": folder / "broker.p12", "ssl.keystore.password": PASSWORD}
-    users = " ".join(f'user_{name}="{PASSWORD}"' for name in (WORKER, *LACKING) if name != "stranger")
+    users = " ".join(
+        f'user_{name}="{PASSWORD}"' for name in (WORKER, REDRIVER, REPLAYER, *LACKING) if name != "stranger"
+    )
     listeners = {
         "sasl_plaintext": {
             "sasl.enabled.mechanisms": "PLAIN",
@@ -121,6 +135,7 @@ async def secured(postgres, template_database, tmp_path_factory):
         async with new_world(postgres, kafka.bootstrap_servers, template_database, folder) as world:
             everybody = {WORKER: (), **LACKING}
             granted = {name: [right for right in rights(world) if right not in everybody[name]] for name in everybody}
+            granted |= {name: [*of] for name, of in operators_rights(world).items()}
             await asyncio.gather(*(change(world, CreateAclsRequest, *grant) for grant in granted.items()))
             yield world, kafka
 
@@ -211,6 +226,26 @@ async def test_what_a_worker_lacks_is_said_in_one_line_before_it_begins(secured,
     for word in words:
         assert word.format(prefix=world.prefix, group=world.group) in last
     assert PASSWORD not in worker.text
+
+
+async def test_who_sends_again_needs_no_more_than_the_table_says(secured):
+    """A group is not among it."""
+    world, _ = secured
+    worker = world.worker(**shown(secured, "SASL_PLAINTEXT"))
+    await world.register([98])
+    async with poisoned(world, 98):
+        await world.produce(UPDATES, [adding(98, "sent-again")])
+        await world.letters(1, where=lambda record: b"sent-again" in (record.value or b""))
+    redriver, replayer = (shown(secured, "SASL_PLAINTEXT", name=name) for name in (REDRIVER, REPLAYER))
+    words = ("redrive", "--request", "sent-again", "--send")
+    said = await world.command(*words, status=2, **replayer)
+    assert f"TopicAuthorizationFailedError: {world.prefix}{UPDATES}-dlt" in said
+    assert "sent  topic" in await world.command(*words, **redriver)
+    await world.answered(["sent-again"])
+    words = ("replay", "--since", "1h", "--customer", "98", "--org", str(ORG), "--send")
+    assert "TopicAuthorizationFailedError" in await world.command(*words, status=2, **redriver)
+    assert "All are acknowledged." in await world.command(*words, **replayer)
+    await asyncio.to_thread(worker.stop)
 
 
 async def test_configs_that_are_hidden_are_a_warning(secured):

@@ -16,6 +16,8 @@ COMMANDS = {
     "send": "mergeline.cli.sending:send",
     "watch": "mergeline.cli.watching:watch",
     "show": "mergeline.cli.showing:show",
+    "redrive": "mergeline.cli.redriving:redrive",
+    "replay": "mergeline.cli.replaying:replay",
     "verify": "mergeline.cli.verifying:verify",
     "prune": "mergeline.cli.pruning:prune",
     "bench": "mergeline.cli.bench:bench",

@@ -1,25 +1,34 @@
 """Kafka as commands need it: produce many messages quickly and know where each went; read events as they come.
 
 In: the settings, topics by their names without prefix. Out: a `Sender` and a `Reader`, connected for the length of a
-block. Never: a consumer group, a topic made by asking for it, or an error of Kafka that is no `SetupError`.
+block; what topics hold up to now, and then the end. Never: a consumer group, a topic made by asking for it, or an error
+of Kafka that is no `SetupError`.
 """
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from mergeline.domain.messages import Header
+from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream import topics as topics_of
-from mergeline.stream.clients import client_options, kafka_errors, started
+from mergeline.stream.clients import client_options, kafka_errors, refused, started, unreachable
+from mergeline.stream.publisher import OddBatch
 
 BATCH_MAX_BYTES: Final = 256 * 1024
 BATCHES_UNDER_WAY_MAX: Final = 32
 POLL_RECORDS_MAX: Final = 2_000
+POLL_MS: Final = 250
+SILENCE_S_MAX: Final = 30.0
+"""How long a log that has not ended may give nothing: what is asked for is there, so a broker does not answer."""
 
 Mark = TypeVar("Mark")
 
@@ -42,17 +51,44 @@ class Sender(Generic[Mark]):
         self._placed: list[Placed[Mark]] = []
         self._unkeyed = 0
 
-    async def put(self, key: bytes | None, value: bytes, mark: Mark) -> None:
-        """Take a message; it is on its way by the next `settle` at the latest."""
-        # Those without a key go one batch after the other, whole, so that they are spread and still batched.
-        number = self._unkeyed if key is None else murmur2(key) & 0x7FFFFFFF
-        partition = number % self._partitions
-        now_ms = int(time.time() * 1000)
+    @property
+    def partitions(self) -> int:
+        """How many its topic has."""
+        return self._partitions
+
+    async def put(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        mark: Mark,
+        *,
+        headers: Sequence[Header] = (),
+        partition: int | None = None,
+    ) -> None:
+        """Take a message, for the partition of its key or the one given; it is on its way by the next `settle`."""
+        if partition is None:
+            # Those without a key go one batch after the other, whole, so that they are spread and still batched.
+            number = self._unkeyed if key is None else murmur2(key) & 0x7FFFFFFF
+            partition = number % self._partitions
+        record: dict[str, Any] = {
+            "timestamp": int(time.time() * 1000),
+            "key": key,
+            "value": value,
+            "headers": list(headers),
+        }
+        if not _is_text(headers):
+            if partition in self._open:
+                await self._submit(partition)
+            odd = OddBatch(0, is_transactional=False)
+            odd.append(**record)
+            self._open[partition] = odd, [mark]
+            await self._submit(partition)
+            return
         for _ in range(2):
             if partition not in self._open:
                 self._open[partition] = self._producer.create_batch(), []
             builder, marks = self._open[partition]
-            if builder.append(timestamp=now_ms, key=key, value=value) is not None:
+            if builder.append(**record) is not None:
                 marks.append(mark)
                 return
             await self._submit(partition)
@@ -86,16 +122,32 @@ class Sender(Generic[Mark]):
         return self.placed()
 
 
-async def _partitions_of(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
-    """Full names and numbers of partitions."""
+def _is_text(headers: Sequence[Header]) -> bool:
+    """Whether the names are UTF-8, which no broker asks for."""
+    try:
+        return all(name.encode() is not None for name, _ in headers)
+    except UnicodeEncodeError:
+        return False
+
+
+async def _partitions_of(settings: Settings, names: Sequence[str]) -> dict[str, int]:
+    """Topics by their full names, and numbers of partitions."""
     async with topics_of.admin(settings) as client:
-        return await topics_of.partitions_of(client, [topics_of.full_name(settings, topic) for topic in topics])
+        return await topics_of.partitions_of(client, names)
 
 
 @asynccontextmanager
 async def sending(settings: Settings, topic: str) -> AsyncIterator[Sender[Any]]:
-    """A sender to one topic; idempotent, every message acknowledged by all replicas that count."""
-    ((name, partitions),) = (await _partitions_of(settings, [topic])).items()
+    """A sender to one topic, by its name without prefix; see `sending_to`."""
+    name = topics_of.full_name(settings, topic)
+    async with sending_to(settings, [name]) as senders:
+        yield senders[name]
+
+
+@asynccontextmanager
+async def sending_to(settings: Settings, names: Sequence[str]) -> AsyncIterator[dict[str, Sender[Any]]]:
+    """Senders to topics by their full names; idempotent, every message acknowledged by all replicas that count."""
+    partitions = await _partitions_of(settings, names)
     producer = AIOKafkaProducer(
         **client_options(settings),
         client_id="mergeline-cli",
@@ -107,7 +159,47 @@ async def sending(settings: Settings, topic: str) -> AsyncIterator[Sender[Any]]:
     )
     async with started(producer, settings):
         with kafka_errors(settings):
-            yield Sender(producer, name, partitions)
+            yield {name: Sender(producer, name, count) for name, count in partitions.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel(Generic[Mark]):
+    """A message and where it goes; `partition` where that is not the key's."""
+
+    topic: str
+    """Its full name."""
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+    mark: Mark
+    partition: int | None = None
+
+
+async def send_all(
+    settings: Settings,
+    senders: Mapping[str, Sender[Mark]],
+    parcels: Sequence[Parcel[Mark]],
+    told: Callable[[Placed[Mark]], None],
+) -> None:
+    """Send them in order, and return once Kafka has all; `told` of each that it is known to have.
+
+    Raises:
+        SetupError: at the first that Kafka does not take; others of these may have got there.
+    """
+    try:
+        for one in parcels:
+            sender = senders[one.topic]
+            # A topic that was made anew can have fewer partitions.
+            partition = None if one.partition is None else one.partition % sender.partitions
+            await sender.put(one.key, one.value, one.mark, headers=one.headers, partition=partition)
+        for sender in senders.values():
+            for placed in await sender.settle():
+                told(placed)
+    except (KafkaError, TimeoutError) as error:
+        for sender in senders.values():
+            for placed in sender.placed():
+                told(placed)
+        raise SetupError(refused(settings, error)) from None
 
 
 class Reader:
@@ -126,9 +218,43 @@ class Reader:
 @asynccontextmanager
 async def reading(settings: Settings, topics: Sequence[str], *, from_beginning: bool = False) -> AsyncIterator[Reader]:
     """A reader that stands at the end (or the beginning) of the topics when the block begins."""
+    async with _consuming(settings, topics) as (consumer, places):
+        await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
+        yield Reader(consumer)
+
+
+async def read_through(settings: Settings, topics: Sequence[str]) -> AsyncIterator[list[ConsumerRecord]]:
+    """All that topics hold, from their beginnings to where they end now, some records at a time.
+
+    Records of one partition are in order. The end is that of the last transaction that is settled.
+
+    Raises:
+        SetupError: if the brokers refuse, or say nothing for `SILENCE_S_MAX`.
+    """
+    async with _consuming(settings, topics) as (consumer, places):
+        ends = await consumer.end_offsets(places)
+        await consumer.seek_to_beginning(*places)
+        heard_at = time.monotonic()
+        while left := [place for place in places if await consumer.position(place) < ends[place]]:
+            found = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX)
+            for place, records in found.items():
+                yield [record for record in records if record.offset < ends[place]]
+            if found:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > SILENCE_S_MAX:
+                # What is left can be marks of transactions alone, which are stepped over at once.
+                raise SetupError(unreachable(settings, f"{left[0].topic} gave nothing for {SILENCE_S_MAX:.0f} s"))
+
+
+@asynccontextmanager
+async def _consuming(
+    settings: Settings, topics: Sequence[str]
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """A consumer of all partitions of topics, by their names without prefix, that reads what is committed."""
+    names = [topics_of.full_name(settings, topic) for topic in topics]
     places = [
         TopicPartition(name, partition)
-        for name, partitions in (await _partitions_of(settings, topics)).items()
+        for name, partitions in (await _partitions_of(settings, names)).items()
         for partition in range(partitions)
     ]
     consumer = AIOKafkaConsumer(
@@ -137,10 +263,10 @@ async def reading(settings: Settings, topics: Sequence[str], *, from_beginning: 
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",
+        auto_offset_reset="earliest",  # of what expired while it was read, the rest
         request_timeout_ms=settings.kafka_request_timeout_ms,
     )
     consumer.assign(places)
     async with started(consumer, settings):
         with kafka_errors(settings):
-            await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
-            yield Reader(consumer)
+            yield consumer, places

@@ -31,7 +31,7 @@ TIMESTAMPS_CACHED: Final = 64
 TRACEPARENT_MAX_BYTES: Final = 256
 """W3C's has 55; what is longer is none, and each event would carry it."""
 DUPLICATE: Final[Header] = ("mergeline-duplicate", b"true")
-"""Goes with the stored outcome when a producer sends a request again."""
+"""Goes with the stored outcome when a producer sends a request again, and with each event that `replay` sends."""
 
 _JSON: Final = msgspec.json.Encoder()
 # Not orjson, whose results keep a page of memory each, which a batch then has to go through twice a request.
@@ -167,9 +167,12 @@ def reused(request: Request, at: datetime) -> Outgoing:
 def repeated(outgoing: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
     """The stored outcome among the records of a decided request, flagged as a duplicate."""
     outcomes = (Topic.UPDATE_OUTCOMES, Topic.REGISTRATION_OUTCOMES)
-    return tuple(
-        replace(record, headers=(*record.headers, DUPLICATE)) for record in outgoing if record.topic in outcomes
-    )
+    return tuple(again(record) for record in outgoing if record.topic in outcomes)
+
+
+def again(record: Outgoing) -> Outgoing:
+    """A stored record that is published once more: the same bytes, flagged as a duplicate (once)."""
+    return record if DUPLICATE in record.headers else replace(record, headers=(*record.headers, DUPLICATE))
 
 
 def merge_data(merge: Merge) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their prefix.
 """
 
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from msgspec import Struct
 
 from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 
 Header = tuple[str, bytes | None]
+
+
+CUT: Final = "mergeline-cut"
+"""The header of a message that was too large or too odd to be read: it has neither key nor value, and this says why."""
 
 
 class Place(NamedTuple):
@@ -67,15 +71,29 @@ class DeadLetterReason(Struct, frozen=True, gc=False):
     """The org the message names, 0 where it names none."""
 
 
+DEAD_LETTER_HEADERS: Final = (
+    "kafka_dlt-original-topic",
+    "kafka_dlt-original-partition",
+    "kafka_dlt-original-offset",
+    "kafka_dlt-original-timestamp",
+    "kafka_dlt-exception-fqcn",
+    "kafka_dlt-exception-message",
+)
+"""What a dead letter has behind its producer's own headers, in this order; `redrive` takes them off again."""
+CODE_PREFIX: Final = "mergeline."
+"""Before the code of a dead letter, in the header that Spring's users know for the class of an exception."""
+
+
 def dead_letter(message: Message, code: str, text: str, topic_prefix: str) -> Outgoing:
     """The message, byte for byte, with headers that say where it came from and what was wrong (SPEC section 3)."""
     origin = message.origin
-    said: tuple[Header, ...] = (
-        ("kafka_dlt-original-topic", f"{topic_prefix}{origin.topic}".encode()),
-        ("kafka_dlt-original-partition", b"%d" % origin.partition),
-        ("kafka_dlt-original-offset", b"%d" % origin.offset),
-        ("kafka_dlt-original-timestamp", b"%d" % message.timestamp_ms),
-        ("kafka_dlt-exception-fqcn", f"mergeline.{code}".encode()),
-        ("kafka_dlt-exception-message", f"{code}: {text}".encode()),
+    texts = (
+        f"{topic_prefix}{origin.topic}".encode(),
+        b"%d" % origin.partition,
+        b"%d" % origin.offset,
+        b"%d" % message.timestamp_ms,
+        f"{CODE_PREFIX}{code}".encode(),
+        f"{code}: {text}".encode(),
     )
+    said: tuple[Header, ...] = tuple(zip(DEAD_LETTER_HEADERS, texts, strict=True))
     return Outgoing(dead_letter_topic(origin.topic), message.key, message.value, message.headers + said)

@@ -684,6 +684,68 @@ union all
 select * from ledger where org_id = $1 and request_id = $2 and kind <> 'decided'
 order by decided_at, at_offset;
 
+-- ---------------------------------------------------------------- sending again
+
+-- name: decided_among
+-- Of request ids, those that are decided.
+select named.org_id, named.request_id
+from unnest($1::bigint[], $2::text[]) as named (org_id, request_id)
+cross join lateral (
+    select from request
+    where request.org_id = named.org_id and request.request_id = named.request_id and request.decided_day is not null
+    offset 0
+) as decided;
+
+-- name: now
+select clock_timestamp();
+
+-- name: ledger_first_day
+-- The first day that the ledger has a partition for; null where it has none.
+select min(to_date(right(partition.relname, 8), 'YYYYMMDD'))
+from pg_inherits
+join pg_class as partition on partition.oid = inhrelid
+where inhparent = 'ledger'::regclass and partition.relname ~ '^ledger_\d{8}$';
+
+-- name: replay_places
+-- The partitions that the days from $1 to $2 have answers to: from place to place down the index.
+with recursive answered as (
+    (
+        select at_topic, at_partition
+        from ledger
+        where day between $1 and $2
+        order by at_topic desc, at_partition desc
+        limit 1
+    )
+    union all
+    select before.*
+    from answered
+    cross join lateral (
+        select ledger.at_topic, ledger.at_partition
+        from ledger
+        where day between $1 and $2
+            and (ledger.at_topic, ledger.at_partition) < (answered.at_topic, answered.at_partition)
+        order by ledger.at_topic desc, ledger.at_partition desc
+        limit 1
+    ) as before
+)
+select at_topic, at_partition from answered order by at_topic, at_partition;
+
+-- name: replay_page
+-- The next rows of a partition, in the order in which they were decided: those with something published, of the days from
+-- $1 to $2, decided from $3 to before $4, of an org ($5) if it is given, behind an offset ($8).
+select *
+from ledger
+where day between $1 and $2
+    and decided_at >= $3
+    and decided_at < $4
+    and ($5::bigint is null or org_id = $5)
+    and kind <> 'dead_letter'
+    and at_topic = $6
+    and at_partition = $7
+    and at_offset > $8
+order by at_offset
+limit $9;
+
 -- ---------------------------------------------------------------- verifying
 -- Each finds the offenders of one rule, over everything; ids only, never the value of an identifier.
 

@@ -4,7 +4,7 @@ In: a connection, ids. Out: documents in the shapes of `schemas/show`, or None f
 of one document from different times.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +19,7 @@ from mergeline.domain.values import normalise
 from mergeline.domain.vocabulary import Topic
 from mergeline.store.catalogs import newest_catalog
 from mergeline.store.rows import ledger_row_of
-from mergeline.store.statements import Connection, Statements
+from mergeline.store.statements import Connection, Statements, columns_of
 
 Document = dict[str, Any]
 
@@ -111,6 +111,12 @@ async def show_request(connection: Connection, org_id: int, request_id: str) -> 
         "events": [_event(record) for record in shown.outgoing],
         "repeats": [_repeat(row) for row in rows if row is not shown],
     }
+
+
+async def decided_among(connection: Connection, requests: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Of request ids, each with its org, those that the ledger has a decision for."""
+    rows = await Statements(connection).fetch("decided_among", *columns_of(requests, 2))
+    return {(row["org_id"], row["request_id"]) for row in rows}
 
 
 @asynccontextmanager

@@ -91,7 +91,7 @@ class _RawName(str):
         return raw_name(self)
 
 
-class _OddBatch(BatchBuilder):
+class OddBatch(BatchBuilder):
     """For header names that are no UTF-8: aiokafka's quick builder encodes names by itself, its other one asks them."""
 
     def __init__(self, codec: int, *, is_transactional: bool) -> None:
@@ -99,6 +99,7 @@ class _OddBatch(BatchBuilder):
         self._builder = _DefaultRecordBatchBuilderPy(2, codec, is_transactional, -1, -1, 0, BATCH_MAX_BYTES)
 
     def append(self, *, headers: Sequence[Header], **fields: Any) -> Any:
+        """As aiokafka's."""
         return super().append(headers=[(_RawName(name), text) for name, text in headers], **fields)
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
@@ -225,7 +226,7 @@ class Publisher:
                     batches.append(self._producer.create_batch())  # which, empty, takes any record
                     added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
             except UnicodeEncodeError:
-                batches.append(_OddBatch(0, is_transactional=self.transactional_id is not None))
+                batches.append(OddBatch(0, is_transactional=self.transactional_id is not None))
                 added = batches[-1].append(timestamp=None, key=key, value=value, headers=list(headers))
             if added.size > BATCH_MAX_BYTES:
                 batches[-1:] = [self._large_batch(key, value, headers), self._producer.create_batch()]
@@ -242,7 +243,7 @@ class Publisher:
         try:
             batch.append(timestamp=None, key=key, value=value, headers=list(headers))
         except UnicodeEncodeError:
-            batch = _OddBatch(GZIP, is_transactional=self.transactional_id is not None)
+            batch = OddBatch(GZIP, is_transactional=self.transactional_id is not None)
             batch.append(timestamp=None, key=key, value=value, headers=list(headers))
         return batch
 

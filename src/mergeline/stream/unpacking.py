@@ -19,13 +19,14 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
+from mergeline.domain.messages import CUT
+
 UNPACKED_MAX_BYTES: Final = 64 * 1024 * 1024
 """What a batch may unpack to. Topics bound what it is packed, and gzip packs a thousand to one, zstd more."""
 RECORD_MAX_BYTES: Final = 8 * 1024 * 1024
 """What one record may unpack to."""
 AS_IT_IS_MAX_BYTES: Final = 1024 * 1024
 """A record up to here can be passed on unpacked; a larger one if gzip packs it to that."""
-CUT: Final = "mergeline-cut"
 
 _HEAD: Final = struct.Struct(">qiibIhiqqqhii")
 """baseOffset, length, epoch, magic, crc, attributes, lastOffsetDelta, firstTimestamp, maxTimestamp, ..., count."""
