@@ -11,6 +11,10 @@ from mergeline.embedded.packages import KAFKA_VERSION
 from mergeline.settings import FILE_SUFFIX, Settings, variable
 
 BASE = "python:3.13-slim"
+NAMING_SETTINGS = [
+    "docker-compose.yml", "deploy/Dockerfile", "deploy/kubernetes.yaml", "deploy/README.md", "schemas/README.md",
+    "README.md",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def test_the_image_builds_with_the_classic_builder_and_runs_without_rights(docke
     assert int(user.split(":")[0]) > 0
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/Dockerfile", "deploy/README.md", "README.md"])
+@pytest.mark.parametrize("name", NAMING_SETTINGS)
 def test_every_setting_that_is_named_exists(root: Path, name: str) -> None:
     known = {variable(field) for field in Settings.model_fields} | {"MERGELINE_TEST_SERVICES"}
     named = set(re.findall(r"\bMERGELINE_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)", (root / name).read_text(encoding="utf-8")))
