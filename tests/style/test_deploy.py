@@ -33,6 +33,18 @@ def test_containers_are_of_the_versions_that_are_tested(services: dict[str, dict
     assert services["postgres"]["image"] == f"postgres:{major}"
 
 
+def test_the_document_for_other_people_s_tests_names_what_compose_starts(
+    services: dict[str, dict[str, Any]], root: Path
+) -> None:
+    text = (root / "tests/README.md").read_text(encoding="utf-8").partition("## In your own tests\n")[2]
+    text = text.partition("\n## ")[0]
+    assert set(re.findall(r"`((?:apache/kafka|postgres):[\d.]+)`", text)) == {
+        services[name]["image"] for name in ("kafka", "postgres")
+    }
+    assert f"`{' '.join(services['postgres']['command'])}`" in " ".join(text.split())
+    assert set(services["migrate"]["command"] + services["worker"]["command"]) <= set(re.findall(r"`(\w+)`", text))
+
+
 def test_ci_has_the_images_that_are_needed(services: dict[str, dict[str, Any]], root: Path) -> None:
     (images,) = re.findall(r"^IMAGES=\((.*)\)$", (root / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
     foreign = {service["image"] for service in services.values() if "build" not in service}
