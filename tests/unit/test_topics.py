@@ -48,6 +48,11 @@ def test_redirects_are_compacted():
     assert planned()["mergeline.customer-redirects"]["cleanup.policy"] == "compact"
 
 
+def test_events_are_kept_for_as_long_as_brokers_keep_what_is_not_said():
+    configs = planned()
+    assert [name for name in EVENT_TOPICS if "retention.ms" in configs[f"mergeline.{name}"]] == []
+
+
 def test_what_workers_write_has_the_time_of_the_broker():
     """A broker refuses the records of a worker whose clock is an hour ahead."""
     inputs = {f"mergeline.{topic}" for topic in INPUT_TOPICS}

@@ -39,6 +39,18 @@ async def test_the_one_port_that_is_wanted_answers(served):
     worker.kill()
 
 
+async def test_what_a_worker_writes_is_empty_folders_in_the_one_for_temporary_files(served, tmp_path):
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir(mode=0o555)
+    temporary.mkdir()
+    own = {"TMPDIR": str(temporary), "HOME": str(home), "MERGELINE_GROUP_ID": f"{served.prefix}writes"}
+    worker = served.worker(**own)
+    await served.until(lambda: worker.events("assignment.opened"), "it runs")
+    assert [path for path in temporary.rglob("*") if not path.is_dir()] == []
+    assert list(home.iterdir()) == []
+    worker.kill()
+
+
 async def test_nobody_commits_what_was_read_but_not_answered(served):
     await served.register([53])
     await served.drained()

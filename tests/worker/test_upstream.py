@@ -1,4 +1,4 @@
-"""Producers that use transactions: what they commit is answered, what they abort is not."""
+"""Producers of others: what they commit is answered, what they abort is not, whatever it is packed with."""
 
 import asyncio
 import json
@@ -64,6 +64,18 @@ async def test_what_expires_behind_the_last_record_of_a_transaction_stops_nobody
     await world.outcomes_of([adding(1, "later")])
     assert worker.running
     assert world.answers()["committed"] == 1
+
+
+@pytest.mark.parametrize(("codec", "customer"), [("gzip", 3101), ("snappy", 3102), ("lz4", 3103), ("zstd", 3104)])
+async def test_requests_are_answered_whatever_they_are_packed_with(served, codec, customer):
+    await served.register([customer])
+    requests = [adding(customer, f"{codec}-{number}") for number in range(20)]
+    producer = AIOKafkaProducer(bootstrap_servers=served.bootstrap_servers, compression_type=codec, linger_ms=50)
+    async with producer:
+        sent = [await producer.send(served.prefix + UPDATES, json.dumps(one).encode(), b"any") for one in requests]
+        await asyncio.gather(*sent)
+    outcomes = await served.answered(one["requestId"] for one in requests)
+    assert {outcome["status"] for outcome in outcomes.values()} == {"applied"}
 
 
 async def test_the_watchdog_leaves_an_idle_worker_alone_and_ends_one_whose_database_hangs(world):

@@ -1,0 +1,90 @@
+"""A database restored from a backup that is older than what Kafka has: what brings it up to date, and what does not."""
+
+import asyncio
+import json
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.services import databases
+from tests.worker.conftest import new_world
+from tests.worker.harness import COMMANDS, OUTCOMES, UPDATES, adding, headers
+
+CUSTOMERS = (1, 2, 3)
+UNKNOWN_ORG = 999
+
+
+async def go_back(world, topic):
+    """The group's offsets of a topic to the start, while the group is empty."""
+    places = [TopicPartition(world.prefix + topic, number) for number in range(3)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=world.bootstrap_servers, group_id=world.group)
+    consumer.assign(places)
+    async with consumer:
+        await consumer.commit(dict.fromkeys(places, 0))
+
+
+async def worked(world, when, settings, newcomers=()):
+    """A worker that answered a request of each customer, and ended."""
+    worker = world.worker(**settings)
+    if newcomers:
+        await world.register(newcomers)
+    await world.outcomes_of([adding(customer, f"{when}-{customer}") for customer in CUSTOMERS])
+    await world.drained()
+    assert (await asyncio.to_thread(worker.stop))[0] == 0, worker.log_tail()
+
+
+@pytest.fixture(params=[COMMANDS, UPDATES], ids=["routed", "keyed"])
+async def restored(request, postgres, bootstrap_servers, template_database, tmp_path):
+    """A world whose database has forgotten the last answers; the topic to go back in, and how workers are set."""
+    settings = {"MERGELINE_REQUESTS_KEYED": "true"} if request.param == UPDATES else {}
+    backup = databases.new_name("backup")
+    async with new_world(postgres, bootstrap_servers, template_database, tmp_path) as world:
+        await worked(world, "before", settings, newcomers=CUSTOMERS)
+        await databases.create(postgres.database_url, backup, world.database_url.rpartition("/")[2])
+        await worked(world, "after", settings)
+        world.database_url = databases.url_of(postgres.database_url, backup)
+        world.settings["MERGELINE_DATABASE_URL"] = world.database_url
+        yield world, request.param, settings
+        world.kill_workers()
+        await databases.drop(postgres.database_url, backup)
+
+
+async def published_by_a_worker(world, settings):
+    """The outcomes of a worker on the restored database, up to those of requests of now, which every partition gets."""
+    before = len(world.records[OUTCOMES])
+    worker = world.worker(**settings)
+    await world.outcomes_of([adding(one, f"now-{len(world.workers)}-{one}", org=UNKNOWN_ORG) for one in range(1, 31)])
+    assert (await asyncio.to_thread(worker.stop))[0] == 0, worker.log_tail()
+    return ids(world.records[OUTCOMES][before:])
+
+
+def ids(records):
+    """Of outcomes, by the request id."""
+    found = {json.loads(record.value)["requestId"]: headers(record)["ce_id"] for record in records}
+    assert len(found) == len(records), "each once"
+    return {name: event_id for name, event_id in found.items() if not name.startswith("now-")}
+
+
+async def test_offsets_from_before_the_backup_have_the_rest_decided_again_under_the_same_ids(restored):
+    world, topic, settings = restored
+    first = ids(world.records[OUTCOMES])
+    await go_back(world, topic)
+    again = await published_by_a_worker(world, settings)
+    assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
+    assert again.items() <= first.items()
+    assert await known(world) == set(first)
+
+
+async def test_once_a_worker_has_run_on_it_that_does_no_more(restored):
+    """The worker has written down that it begins where the group's offsets were."""
+    world, topic, settings = restored
+    first = ids(world.records[OUTCOMES])
+    assert await published_by_a_worker(world, settings) == {}
+    await go_back(world, topic)
+    assert await published_by_a_worker(world, settings) == {}
+    assert await known(world) == {name for name in first if name.startswith("before")}
+
+
+async def known(world):
+    """The request ids that were named, of those that the restored database has an answer to."""
+    rows = await world.sql("select request_id from request where request_id ~ '^(before|after)'")
+    return {row["request_id"] for row in rows}
