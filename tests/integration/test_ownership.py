@@ -14,7 +14,7 @@ PLACES = [(TOPIC, number) for number in range(3)]
 
 async def test_who_claims_first_finds_nobody(store):
     async with claim(store, PLACES) as claimed:
-        assert claimed.owners == dict.fromkeys(PLACES, Owner(None, 0))
+        assert claimed.owners == dict.fromkeys(PLACES, Owner(None, 0, None))
         assert claimed.transactional_ids == set()
 
 
@@ -24,7 +24,7 @@ async def test_the_next_one_finds_the_id_and_how_far_it_got(desk):
     await desk.apply(published={PLACES[1]: 17})
     await desk.apply(published={PLACES[1]: 12})  # never back
     async with claim(desk.store, PLACES[1:]) as claimed:
-        assert claimed.owners == {PLACES[1]: Owner("mergeline-1", 17), PLACES[2]: Owner("mergeline-1", 0)}
+        assert claimed.owners == {PLACES[1]: Owner("mergeline-1", 17, None), PLACES[2]: Owner("mergeline-1", 0, None)}
         await claimed.write("mergeline-2")
     async with claim(desk.store, PLACES) as claimed:
         assert claimed.transactional_ids == {"mergeline-1", "mergeline-2"}
@@ -101,4 +101,4 @@ async def test_a_batch_and_a_claim_of_its_partition_wait_for_each_other(new_stor
         await claimed.write("next")
     assert (await batch)[0].kind == "applied"
     async with claim(desk.store, [AT]) as claimed:
-        assert claimed.owners == {AT: Owner("next", 3)}
+        assert claimed.owners == {AT: Owner("next", 3, 1)}

@@ -80,7 +80,7 @@ IN_A_BATCH = {
         *(ORGS, NUMBERS, NUMBERS, NUMBERS, TIMES, NUMBERS, NUMBERS),
         *(*ENTRY, NUMBERS),
         *(ORGS, IDS, DATES, DATES, TOPICS, PARTITIONS, NUMBERS),
-        *("mergeline", TOPICS, PARTITIONS, NUMBERS),
+        *("mergeline", TOPICS, PARTITIONS, NUMBERS, NUMBERS),
     ),
     "write_rest": (
         *(ORGS, NUMBERS, NUMBERS, NUMBERS, TIMES, TIMES),

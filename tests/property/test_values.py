@@ -59,7 +59,7 @@ def by_library(value: str, region: str | None) -> str | None:
             number = phonenumbers.parse(text, read_in)
         except phonenumbers.NumberParseException:
             continue
-        if phonenumbers.is_valid_number(number):
+        if number.extension is None and phonenumbers.is_valid_number(number):
             return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
     return None
 

@@ -54,8 +54,6 @@ async def apply_with_retries(
         except Exception as error:  # noqa: BLE001 (`taken_apart` raises what it does not mend)
             # Reversed, since the last is taken next: the order of the messages stays.
             pending += reversed(part.taken_apart(error))
-        else:
-            published = NONE  # went with the first transaction
     return answers
 
 

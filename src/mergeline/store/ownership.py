@@ -20,10 +20,14 @@ from mergeline.store.statements import Statements, columns_of
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The last owner of a partition, if any, and the first offset that it is not known to have published."""
+    """The last owner of a partition."""
 
     transactional_id: str | None
+    """None where there was none."""
     published_offset: int
+    """The first offset that is not known to be published."""
+    answered_offset: int | None
+    """The first offset that no batch has read; None before the first batch."""
 
 
 class Claim:
@@ -58,7 +62,9 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
         await db.execute("partitions_insert", group_id, *places)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {
-            Place(row["topic"], row["partition"]): Owner(row["transactional_id"], row["published_offset"])
+            Place(row["topic"], row["partition"]): Owner(
+                row["transactional_id"], row["published_offset"], row["answered_offset"]
+            )
             for row in rows
         }
         yield Claim(db, group_id, owners)

@@ -266,7 +266,7 @@ select
 
 -- ---------------------------------------------------------------- writing the net changes
 
--- Everything that a batch changes, but for its ledger rows, which are copied; and how many rows of each kind it was. An
+-- Everything that a batch changes, but for its ledger rows, which follow; and how many rows of each kind it was. An
 -- insert expects nothing, an update or delete what was read: less rows than sent means that a lock was missing. No row
 -- is in two parts, so their order does not matter.
 -- Rows are found by key and written by place, so that no plan can join a table whole, and by its key alone: what is only
@@ -302,12 +302,14 @@ with customers_update as (
     returning 1
 ), progress_write as (
     -- In order, as every locker of these rows; a partition that nobody has claimed yet gets its row here.
-    insert into partition_owner as stored (group_id, topic, partition, published_offset)
-    select $21, topic, partition, published_offset
-    from unnest($22::text[], $23::integer[], $24::bigint[]) as new (topic, partition, published_offset)
+    insert into partition_owner as stored (group_id, topic, partition, published_offset, answered_offset)
+    select $21, topic, partition, published_offset, answered_offset
+    from unnest($22::text[], $23::integer[], $24::bigint[], $25::bigint[])
+        as new (topic, partition, published_offset, answered_offset)
     order by topic, partition
     on conflict (group_id, topic, partition) do update
-    set published_offset = greatest(stored.published_offset, excluded.published_offset)
+    set published_offset = greatest(stored.published_offset, excluded.published_offset),
+        answered_offset = greatest(stored.answered_offset, excluded.answered_offset)
     returning 1
 )
 select
@@ -436,7 +438,7 @@ from unnest(
 -- ---------------------------------------------------------------- progress of partitions
 
 -- name: partitions_lock
-select topic, partition, transactional_id, published_offset, dead_letters_in_a_row
+select topic, partition, transactional_id, published_offset, answered_offset, dead_letters_in_a_row
 from partition_owner
 where group_id = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::integer[]))

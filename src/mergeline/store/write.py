@@ -77,7 +77,7 @@ async def write(
     }
     if any(parts[name][1] for name in REST):
         await _write(db, "write_rest", {name: parts[name] for name in REST})
-    common = _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *_progress(published))
+    common = _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *_progress(published, verdicts))
     answers, rows = await meanwhile(common, lambda: _with_rows(answer()))
     for some in _in_bounds(rows):
         await db.execute("ledger_insert", *_ledger_columns(some))
@@ -119,12 +119,14 @@ async def _write(db: Statements, statement: str, parts: Parts, *more: object) ->
 async def write_progress(db: Statements, group_id: str, published: Mapping[Place, int]) -> None:
     """Raise `published_offset` of each partition, and nothing else; it never goes back."""
     if published:
-        await _write(db, "write", NOTHING, group_id, *_progress(published))
+        await _write(db, "write", NOTHING, group_id, *_progress(published, ()))
 
 
-def _progress(published: Mapping[Place, int]) -> list[list[Any]]:
-    """Columns of topic, partition, offset."""
-    return columns_of(sorted((*place, offset) for place, offset in published.items()), 3)
+def _progress(published: Mapping[Place, int], verdicts: Sequence[Verdict]) -> list[list[Any]]:
+    """Columns of topic, partition, how far it was published, and how far it is answered with this batch."""
+    answered = {verdict.message.at[:2]: verdict.message.at.offset + 1 for verdict in verdicts}  # offsets rise
+    rows = [(*place, published[place], answered.get((*place,))) for place in sorted(published)]
+    return columns_of(rows, 4)
 
 
 def _customers(changes: Changes) -> Parts:

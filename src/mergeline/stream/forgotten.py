@@ -1,0 +1,77 @@
+"""Whether the database remembers what the group's offsets say was answered.
+
+In: partitions that would go on beyond the last batch that the database has seen. Out: nothing, or a `SetupError` that
+says how far each has to go back. Never: an offset committed, or an alarm over what is no record.
+
+A database that was restored from a backup, or whose standby took over without the last commits, is older than Kafka.
+What was answered meanwhile would be gone, and sent again it would take effect again.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from mergeline.errors import SetupError
+from mergeline.settings import Settings
+from mergeline.stream.clients import client_options, started
+from mergeline.stream.publisher import PublishFailed
+
+LOOK_TIMEOUT_S: Final = 10.0
+POLL_MS: Final = 250
+
+
+class Gap(NamedTuple):
+    """What lies between the last batch in the database and where a partition would go on."""
+
+    answered: int
+    """The first offset that no batch has read."""
+    position: int
+
+
+async def check_remembered(settings: Settings, gaps: Mapping[TopicPartition, Gap]) -> None:
+    """Refuse to go on where a record lies in a gap; end markers of transactions do so by themselves.
+
+    Raises:
+        PublishFailed: if brokers do not say in time what lies there; to be tried again.
+        SetupError: naming the partitions, and how far each has to go back.
+    """
+    if not gaps:
+        return
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            forgotten = await _with_records(settings, gaps)
+    except (SetupError, KafkaError, OSError, TimeoutError) as error:
+        raise PublishFailed(f"not known what was answered: {type(error).__name__}") from error
+    if forgotten:
+        places = ", ".join(f"{tp.topic} {tp.partition} to {gaps[tp].answered}" for tp in sorted(forgotten))
+        raise SetupError(
+            "The database is older than the group's offsets (restored from a backup, or a standby that had not got the "
+            f"last commits): it knows no answers to what follows. Stop all workers, set the group's offsets back "
+            f"({places}), and start them again: deploy/README.md, Backup and restore."
+        )
+
+
+async def _with_records(settings: Settings, gaps: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
+    """The partitions with a record in their gap."""
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        client_id="mergeline-look",
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",  # what expired meanwhile is no record any more
+        request_timeout_ms=settings.kafka_request_timeout_ms,
+    )
+    consumer.assign(list(gaps))
+    found: set[TopicPartition] = set()
+    async with started(consumer, settings):
+        for partition, gap in gaps.items():
+            consumer.seek(partition, gap.answered)
+        while left := [tp for tp in gaps if tp not in found and await consumer.position(tp) < gaps[tp].position]:
+            for partition, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+                if records[0].offset < gaps[partition].position:
+                    found.add(partition)
+    return found
