@@ -158,6 +158,12 @@ class World:
             self._produced[place.topic_partition] = max(self._produced.get(place.topic_partition, 0), place.offset)
         return places
 
+    async def forget(self, *topics):
+        """Topics were made anew: nothing was produced to them yet, and a producer has numbered nothing there."""
+        names = {self.prefix + topic for topic in topics}
+        self._produced = {place: offset for place, offset in self._produced.items() if place.topic not in names}
+        await self.new_producer()
+
     def origin(self, place):
         """The request id of a message that names none."""
         return f"{place.topic.removeprefix(self.prefix)}-{place.partition}-{place.offset}"
