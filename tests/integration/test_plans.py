@@ -98,6 +98,7 @@ IN_A_BATCH = {
     ),
     "requests_drop": (TODAY, "", -1, -1, 1_000),
     "replay_page": (TODAY, TODAY, TIMES[0], TIMES[0], None, "commands-by-customer", 3, -1, 500),
+    "incarnation_unpublished": ("mergeline", "commands-by-customer", 1_000),
 }
 COLUMNS_OF_A_KEY = {"catalog": 1}
 """By table, where it is not two or more: the newest of an org."""
@@ -107,7 +108,6 @@ BOUNDS = bounds(1_000, 9_000, 9_000)
 ALONE = {
     "decided_among": (ORGS, IDS),
     "horizons": (["commands-by-customer", "identifier-updates"], [0, 1]),
-    "incarnation_unpublished": ("mergeline", "commands-by-customer"),
     "catalogs_newest": ([ORG, ORG + 1],),
     "show_customer": (ORG, 5),
     "show_customer_entries": (ORG, 5),

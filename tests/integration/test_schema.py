@@ -101,7 +101,7 @@ async def test_every_key_but_those_that_cannot_starts_with_the_org(sql):
         " where i.indisprimary and c.relnamespace = current_schema()::regnamespace"
     )
     others = {row["relname"] for row in keys if row["attname"] != "org_id"}
-    assert others == {"migration", "partition_owner"}
+    assert others == {"migration", "partition_owner", "topic_incarnation"}
 
 
 # ---------------------------------------------------------------- the ledger's days

@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 
 import pytest
+from tests.worker.breaking_off import STEPS
 from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, OUTCOMES, UPDATES, adding
-from tests.worker.load import held_ledger, until_somebody_waits
+from tests.worker.load import held_ledger, owns, until_somebody_waits
+from tests.worker.process import IMPORTED_FROM
 
 PARTITIONS = 3
 OLD = 12
@@ -91,7 +96,7 @@ async def test_an_input_topic_that_was_made_anew(lived, count):
     assert lived.counts() == before
 
     done = await reset(lived, UPDATES)
-    assert (done["changed"], done["unpublished"]) == (True, 0)
+    assert (done["changed"], done["published"], done["lost"]) == (True, 0, 0)
     assert done["incarnation"] == {"was": 1, "is": 2}
     assert done["readFromTheStart"] == [lived.prefix + UPDATES]
     lived.worker()
@@ -107,10 +112,10 @@ async def test_an_input_topic_that_was_made_anew(lived, count):
 
 
 async def test_the_internal_topic_made_anew_with_what_was_routed_and_not_applied(lived):
-    worker = lived.worker()
-    await lived.outcomes_of([adding(1, "it-runs")])
     routed = sum((await lived.ends(COMMANDS)).values())
     requests = a_few("new", 20)
+    worker = lived.worker()
+    await lived.until(lambda: owns(worker), "it has its partitions")
     async with held_ledger(lived):
         places = await lived.produce(UPDATES, requests)
         await until_somebody_waits(lived)
@@ -123,6 +128,7 @@ async def test_the_internal_topic_made_anew_with_what_was_routed_and_not_applied
     await free(lived)
     done = await reset(lived, lived.prefix + COMMANDS)
     assert done["readFromTheStart"] == [lived.prefix + topic for topic in (COMMANDS, UPDATES, CUSTOMERS, CARDS)]
+    assert done["published"] == 0
     lived.worker()
     await answered_once(lived, requests, places)
     assert {name: count for name, count in before.items() if lived.answers()[name] != count} == {}
@@ -137,6 +143,122 @@ async def free(world):
             if not answer.groups[0][5]:
                 return
             await asyncio.sleep(0.2)
+
+
+async def test_what_was_published_last_before_a_crash_is_published_again_byte_for_byte(lived):
+    """Kafka has forgotten the group's offsets with the topic, and the database learns of a batch with the next one."""
+    worker = lived.worker()
+    await lived.outcomes_of([adding(1, "last")])
+    worker.kill()
+    await free(lived)
+    await make_anew(lived, COMMANDS)
+    assert (await reset(lived, COMMANDS))["published"] == 1
+    lived.worker()
+    await lived.outcomes_of([adding(1, "first")])
+    await lived.drained()
+    last = [record for record in lived.records[OUTCOMES] if json.loads(record.value)["requestId"] == "last"]
+    assert len({(record.key, record.value, record.headers) for record in last}) == 1
+    assert lived.answers()["first"] == 1
+
+
+async def leave_answers(world, signal):
+    """A worker that ends, or sleeps, with answers stored and nothing of them published; requests and their places."""
+    stopping = world.worker(
+        "tests.worker.stopping", MERGELINE_TEST_STOP_AT="stored", MERGELINE_TEST_STOP_BY=signal,
+        MERGELINE_TEST_STOP_NTH="1",
+    )  # fmt: skip
+    await world.until(lambda: owns(stopping), "it has its partitions")
+    requests = a_few("left", 20)
+    places = await world.produce(UPDATES, requests)
+    await world.produce(UPDATES, [b"{"], key=b"a dead letter")
+    await world.until(lambda: stopping.is_stopped or not stopping.running, "it stops there")
+    await free(world)
+    return stopping, requests, places
+
+
+async def unpublished(world):
+    ((count,),) = await world.sql(
+        """select count(*) from ledger join partition_owner on topic = at_topic and partition = at_partition
+           where at_offset >= published_offset"""
+    )
+    return count
+
+
+async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it_had_not_is_published(lived):
+    sleeping, requests, places = await leave_answers(lived, "SIGSTOP")
+    left = await unpublished(lived)
+    assert left > 0
+    before = lived.counts()
+    await make_anew(lived, COMMANDS)
+    said = await lived.command("topics", "reset", COMMANDS)
+    assert f"{left} answers" in said
+    assert lived.counts() == before
+    done = await reset(lived, COMMANDS)
+    assert (done["published"], done["lost"]) == (left, 0)
+    committed = await lived.committed()
+    heard = len(sleeping.events())
+    sleeping.wake()
+    await lived.until(lambda: len(sleeping.events()) > heard or not sleeping.running, "it finds out", timeout_s=30)
+    assert {place: offset for place, offset in (await lived.committed()).items() if offset != committed[place]} == {}
+    sleeping.kill()
+    await free(lived)
+    lived.worker()
+    await answered_once(lived, requests, places)
+    assert len(await lived.letters(1)) == 1
+    assert await lived.command("verify")
+
+
+async def test_a_reset_that_was_killed_behind_any_of_its_steps_is_run_again(lived):
+    _, requests, places = await leave_answers(lived, "SIGKILL")
+    await make_anew(lived, COMMANDS)
+    for step in STEPS:
+        environment = os.environ | lived.settings | {"PYTHONPATH": IMPORTED_FROM, "MERGELINE_TEST_STOP_AT": step}
+        killed = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.worker.breaking_off", "topics", "reset", COMMANDS, "--yes"), env=environment
+        )
+        assert await killed.wait() == -signal.SIGKILL
+    await stops(lived, lived.worker(), "was made anew")
+    done = await reset(lived, COMMANDS)
+    assert done["incarnation"] == {"was": 1, "is": 2}
+    lived.worker()
+    await answered_once(lived, requests, places)
+    assert len(await lived.letters(1)) == 1
+    await lived.command("verify")
+    await lived.command("topics", "reset", COMMANDS, "--yes", status=2)
+
+
+async def test_a_copy_with_the_same_messages_at_the_same_offsets_keeps_what_is_known(lived):
+    """As on another cluster: ids are others, the rest is what it was."""
+    requests = [adding(1, f"copied-{number}") for number in range(6)]
+    worker = lived.worker()
+    places = await lived.produce(UPDATES, requests, partition=0)
+    await answered_once(lived, requests, places)
+    await stopped(worker)
+    logs = {topic: await lived.log_of(topic) for topic in (UPDATES, COMMANDS)}
+    before = lived.counts()
+    await make_anew(lived, *logs)
+    for topic, records in logs.items():
+        for record in records:
+            await lived.produce(topic, [record.value], record.key, record.headers, record.partition)
+    for topic in logs:
+        await stops(lived, lived.worker(), lived.prefix + topic, "was made anew")
+        done = await reset(lived, topic, "--keep-offsets")
+        assert (done["incarnation"], done["readFromTheStart"]) == ({"was": 1, "is": 1}, [])
+    lived.worker()
+    await lived.drained()
+    assert lived.counts() == before
+    await answered_once(lived, [unnamed(1, "more")], await lived.produce(UPDATES, [unnamed(1, "more")]))
+    await lived.command("verify")
+
+
+@pytest.mark.parametrize("topic", [UPDATES, COMMANDS])
+async def test_a_worker_that_runs_while_a_topic_is_made_anew_ends_itself(lived, topic):
+    worker = lived.worker()
+    await lived.outcomes_of([adding(1, "it-runs")])
+    await make_anew(lived, topic)
+    await lived.until(lambda: not worker.running, "it ends itself", timeout_s=15)
+    assert worker.process.returncode == 2, worker.log_tail()
+    await stops(lived, lived.worker(), lived.prefix + topic, "was made anew")
 
 
 async def test_what_is_refused_and_why(lived):

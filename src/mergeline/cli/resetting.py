@@ -68,7 +68,8 @@ def as_document(done: Reset, *, changed: bool) -> dict[str, Any]:
         "incarnation": {"was": done.was.number, "is": done.now.number},
         "topicId": {"was": _text(done.was.topic_id), "is": _text(done.now.topic_id)},
         "readFromTheStart": done.read_again,
-        "unpublished": done.unpublished,
+        "published": done.published,
+        "lost": done.lost,
     }
 
 
@@ -82,12 +83,15 @@ def _show(done: Reset, *, changed: bool) -> None:
     out.print(f"  id {done.was.topic_id or 'unknown'} -> {done.now.topic_id or 'unknown'}", soft_wrap=True)
     for name in done.read_again:
         out.print(f"  {name} is read from the start of its log", soft_wrap=True)
-    if done.unpublished:
+    if done.published:
         out.print(
-            f"  {done.unpublished} answers to messages of the former log are stored, but not known to be published: "
-            "their events may never have reached a subscriber, and will not be published now. See deploy/README.md.",
-            style="yellow",
+            f"  {done.published} answers to messages of the former log were stored and not known to be published: "
+            f"published {'now' if changed else 'then'}, perhaps once more",
             soft_wrap=True,
+        )
+    if done.lost:
+        out.print(
+            f"  {done.lost} dead letters among them are lost: their messages are gone", style="yellow", soft_wrap=True
         )
     if not changed:
         out.print("\nNothing was changed. Do it with --yes.")

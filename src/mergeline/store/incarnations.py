@@ -4,18 +4,24 @@ In: the ids that topics have now. Out: what is recorded of them; the next incarn
 over one that is recorded, but by `next_incarnation`; two workers that record different ones.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from mergeline.domain.incarnations import name_of
+from mergeline.domain.ledger import LedgerRow
+from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, bounds
 
 LOCK_WAIT_MS_MAX: Final = 10_000
 STATEMENT_MS_MAX: Final = 60_000
 IDLE_MS_MAX: Final = 120_000
 """While the rows of a topic are locked, Kafka is spoken to: fenced producers, committed offsets."""
+
+
+UNPUBLISHED_MAX: Final = 50_000
+"""More than workers ever have in hand, with the settings that they begin with; it bounds what is kept in memory."""
 
 
 class Incarnation(NamedTuple):
@@ -29,12 +35,21 @@ class Incarnation(NamedTuple):
 class Turn:
     """A topic whose rows are locked, before it begins its next incarnation."""
 
-    def __init__(self, db: Statements, topic: str, now: Incarnation, fenced: frozenset[str], unpublished: int) -> None:
-        self.now = now
-        self.transactional_ids = fenced
+    def __init__(
+        self,
+        db: Statements,
+        topic: str,
+        known: Mapping[str, Incarnation],
+        owners: frozenset[str],
+        unpublished: Sequence[LedgerRow],
+    ) -> None:
+        self.now = known[topic]
+        self.others = {other: incarnation for other, incarnation in known.items() if other != topic}
+        self.transactional_ids = owners
         """Of whoever may still publish answers of this incarnation."""
         self.unpublished = unpublished
-        """Answers of this incarnation that are stored, and not known to be published."""
+        """Answers of this incarnation that are stored and not known to be published, in order; at most
+        `UNPUBLISHED_MAX`."""
         self._db, self._topic = db, topic
 
     async def write(self, topic_id: UUID | None, number: int) -> None:
@@ -80,13 +95,12 @@ async def next_incarnation(db: Statements, group_id: str, topic: str) -> AsyncIt
         None where nothing was ever recorded.
     """
     async with db.transaction(bounds(LOCK_WAIT_MS_MAX, STATEMENT_MS_MAX, IDLE_MS_MAX)):
-        rows = await db.fetch("incarnation_lock", topic)
-        if not rows:
+        if not await db.fetch("incarnation_lock", topic):
             yield None
             return
-        now = Incarnation(rows[0]["incarnation"], rows[0]["topic_id"])
-        name = name_of(topic, now.number)
+        known = await read_incarnations(db)
+        name = name_of(topic, known[topic].number)
         owners = await db.fetch("incarnation_owners", group_id, name)
-        ((unpublished,),) = await db.fetch("incarnation_unpublished", group_id, name)
+        unpublished = [*map(ledger_row_of, await db.fetch("incarnation_unpublished", group_id, name, UNPUBLISHED_MAX))]
         ids = frozenset(row["transactional_id"] for row in owners if row["transactional_id"] is not None)
-        yield Turn(db, topic, now, ids, unpublished)
+        yield Turn(db, topic, known, ids, unpublished)

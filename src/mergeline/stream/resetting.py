@@ -6,11 +6,11 @@ done again.
 
 The database goes last. Until it commits workers find that the topic was made anew, and read nothing. What is done
 before can be done again: former owners are fenced, so that none that sleeps wakes up to commit an offset of the former
-log; then the group's offsets are set to the start of the new one.
+log; then the group's offsets are set to the start of the new one, in one transaction with what those had not published.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +20,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgressError, UnknownMemberIdError, for_code
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.structs import OffsetAndMetadata
 
+from mergeline.domain.messages import Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
@@ -28,11 +30,12 @@ from mergeline.store.incarnations import Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
 from mergeline.stream.clients import client_options, started
 from mergeline.stream.incarnations import topics_read
+from mergeline.stream.leftovers import records_of
 from mergeline.stream.offsets import NO_GENERATION
-from mergeline.stream.producers import Producers
+from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX, Producers
 from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.requests import GroupRequest, topic_ids
-from mergeline.stream.topics import existing_partitions, full_name, partitions_of
+from mergeline.stream.topics import full_name, partitions_of
 
 COORDINATOR_POLL_MS: Final = 100
 AS_BROKERS_KEEP_IT: Final = -1
@@ -43,15 +46,17 @@ AS_BROKERS_KEEP_IT: Final = -1
 class Reset:
     """A topic before and after; `topic` by its full name.
 
-    `read_again`: topics, by full name, of which the group begins at the start of the log. `unpublished`: answers to
-    messages of the former log that are stored, and not known to be published.
+    `read_again`: topics, by full name, of which the group begins at the start of the log. `published`: answers to
+    messages of the former log that were stored, not known to be published, and are so now. `lost`: dead letters among
+    those whose message is gone.
     """
 
     topic: str
     was: Incarnation
     now: Incarnation
     read_again: list[str]
-    unpublished: int
+    published: int
+    lost: int
 
 
 def topic_meant(settings: Settings, given: str) -> str:
@@ -101,12 +106,14 @@ async def reset(
         _check_another(name, turn.now.topic_id, found, same_id=same_id)
         now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
         again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
+        left = () if keep_offsets else turn.unpublished
+        records, lost = await records_of(settings, left, turn.others) if left else ([], 0)
         if change:
             if not keep_offsets:
                 await _fence(settings, turn)
-                await _to_the_start(settings, client, again)
+                await _begin(settings, client, again, records, f"incarnation {now.number}")
             await turn.write(now.topic_id, now.number)
-    return Reset(name, turn.now, now, again, 0 if keep_offsets else turn.unpublished)
+    return Reset(name, turn.now, now, again, len(left) - lost, lost)
 
 
 def _read_again(topic: str) -> list[str]:
@@ -154,6 +161,19 @@ def _busy(settings: Settings, members: str) -> str:
     )
 
 
+async def _begin(
+    settings: Settings, client: AIOKafkaAdminClient, again: Sequence[str], records: Sequence[Outgoing], mark: str
+) -> None:
+    """Set the group's offsets to the start of these topics, of which the first was made anew; publish what is left."""
+    starts = await _starts(settings, client, again)
+    own = {partition: start for partition, start in starts.items() if partition.topic == again[0]}
+    await _commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
+    if records:
+        await _publish(settings, client, records, own, mark)
+    else:
+        await _commit(settings, client, own)
+
+
 async def _fence(settings: Settings, turn: Turn) -> None:
     """Have whoever owned partitions of the former log publish nothing any more."""
     producers = Producers(settings, client_options(settings))
@@ -163,21 +183,31 @@ async def _fence(settings: Settings, turn: Turn) -> None:
         raise SetupError(f"Former workers could not be locked out: {error}. Run it again.") from None
 
 
-async def _to_the_start(settings: Settings, client: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """Have the group begin at the start of these topics' logs.
+async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[TopicPartition, int]:
+    """Where the logs of these topics start."""
+    counts = await partitions_of(client, names)
+    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+        found: dict[TopicPartition, int] = await consumer.beginning_offsets(
+            [TopicPartition(name, number) for name in names for number in range(counts[name])]
+        )
+    return found
+
+
+async def _commit(
+    settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: str = ""
+) -> None:
+    """Commit as nobody, which brokers take while the group has no members.
 
     Raises:
-        SetupError: if the group has members.
+        SetupError: if it has some.
         KafkaError: if it may not be.
     """
-    counts = await existing_partitions(client)
-    partitions = [TopicPartition(name, number) for name in names for number in range(counts[name])]
-    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
-        starts = await consumer.beginning_offsets(partitions)
-    offsets = [(name, [(tp.partition, starts[tp], "") for tp in partitions if tp.topic == name]) for name in names]
+    by_topic: dict[str, list[tuple[int, int, str]]] = {}
+    for partition, end in ends.items():
+        by_topic.setdefault(partition.topic, []).append((partition.partition, end, mark))
+    request = OffsetCommitRequest(settings.group_id, NO_GENERATION, "", AS_BROKERS_KEEP_IT, list(by_topic.items()))
     coordinator = await _coordinator(client, settings)
-    request = OffsetCommitRequest(settings.group_id, NO_GENERATION, "", AS_BROKERS_KEEP_IT, offsets)
-    response = await client._send_request(request, coordinator)  # noqa: SLF001 (as above)
+    response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
     for _, answers in response.topics:
         for _, code in answers:
             error = for_code(code)
@@ -185,3 +215,44 @@ async def _to_the_start(settings: Settings, client: AIOKafkaAdminClient, names: 
                 raise SetupError(_busy(settings, "members again"))
             if code:
                 raise error(settings.group_id)
+
+
+async def _publish(
+    settings: Settings,
+    client: AIOKafkaAdminClient,
+    records: Sequence[Outgoing],
+    starts: Mapping[TopicPartition, int],
+    mark: str,
+) -> None:
+    """Publish what former workers did not, and mark the offsets of the topic with it, so that it is done once.
+
+    Raises:
+        SetupError: if brokers do not answer; it can be run again.
+    """
+    producers = Producers(settings, client_options(settings))
+    exactly_once = settings.delivery == "exactly_once"
+    # The same id each time: an earlier run that sleeps, or was killed, is locked out, and its transaction settled.
+    own_id = f"{TRANSACTIONAL_ID_PREFIX}{settings.group_id}-reset-{next(iter(starts)).topic}"
+    try:
+        publisher = await producers.start(own_id if exactly_once else None)
+        try:
+            if await _is_marked(settings, client, starts, mark):
+                return
+            await _commit(settings, client, starts)
+            marked = {partition: OffsetAndMetadata(start, mark) for partition, start in starts.items()}
+            await publisher.publish(records, marked)
+        finally:
+            await publisher.kill()
+    except PublishFailed as error:
+        raise SetupError(f"What former workers did not publish could not be: {error}. Run it again.") from None
+    if not exactly_once:
+        await _commit(settings, client, starts, mark)
+
+
+async def _is_marked(
+    settings: Settings, client: AIOKafkaAdminClient, starts: Mapping[TopicPartition, int], mark: str
+) -> bool:
+    committed = await client.list_consumer_group_offsets(
+        settings.group_id, await _coordinator(client, settings), list(starts)
+    )
+    return all(partition in committed and committed[partition].metadata == mark for partition in starts)
