@@ -77,6 +77,23 @@ class World:
         self._partitions = partitions
         self._reading = asyncio.create_task(self._read())
 
+    async def make_anew(self, *topics):
+        """Delete topics and create them; with another producer, which has numbered nothing there."""
+        names = {self.prefix + topic for topic in topics}
+        async with self.admin() as admin:
+            await admin.delete_topics(list(names))
+            while names & set(await admin.list_topics()):
+                await asyncio.sleep(0.1)
+        await self.command("topics", "create", "--partitions", str(self._partitions), "--replication-factor", "1")
+        self._produced = {place: offset for place, offset in self._produced.items() if place.topic not in names}
+        await self.new_producer()
+
+    async def until_nobody_is_in_the_group(self):
+        """Wait until Kafka has given up the members that did not leave."""
+        async with self.admin() as admin:
+            while (await admin.describe_consumer_groups([self.group]))[0].to_object()["groups"][0]["members"]:
+                await asyncio.sleep(0.2)
+
     async def new_producer(self):
         """The producer of what goes in; another one after an error that none survives."""
         self._producer = await self._opened(
@@ -157,12 +174,6 @@ class World:
         for place in places:
             self._produced[place.topic_partition] = max(self._produced.get(place.topic_partition, 0), place.offset)
         return places
-
-    async def forget(self, *topics):
-        """Topics were made anew: nothing was produced to them yet, and a producer has numbered nothing there."""
-        names = {self.prefix + topic for topic in topics}
-        self._produced = {place: offset for place, offset in self._produced.items() if place.topic not in names}
-        await self.new_producer()
 
     def origin(self, place):
         """The request id of a message that names none."""

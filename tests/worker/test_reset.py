@@ -12,19 +12,10 @@ from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, OUTCOMES, UPDATES, 
 from tests.worker.load import held_ledger, owns, until_somebody_waits
 from tests.worker.process import IMPORTED_FROM
 
-PARTITIONS = 3
+from mergeline.stream.requests import topic_ids
+
 OLD = 12
 """Requests that were answered before, without ids of their own among them."""
-
-
-async def make_anew(world, *topics, partitions=PARTITIONS):
-    names = [world.prefix + topic for topic in topics]
-    async with world.admin() as admin:
-        await admin.delete_topics(names)
-        while set(names) & set(await admin.list_topics()):
-            await asyncio.sleep(0.1)
-    await world.command("topics", "create", "--partitions", str(partitions), "--replication-factor", "1")
-    await world.forget(*topics)
 
 
 async def stops(world, worker, *words):
@@ -86,7 +77,7 @@ async def lived(world):
 
 @pytest.mark.parametrize("count", [3, 4 * OLD], ids=["whose log is shorter", "whose log is longer"])
 async def test_an_input_topic_that_was_made_anew(lived, count):
-    await make_anew(lived, UPDATES)
+    await lived.make_anew(UPDATES)
     requests = a_few("new", count)
     places = await lived.produce(UPDATES, requests)
     before = lived.counts()
@@ -123,9 +114,9 @@ async def test_the_internal_topic_made_anew_with_what_was_routed_and_not_applied
             await asyncio.sleep(0.05)
         worker.kill()
     before = lived.answers()
-    await make_anew(lived, COMMANDS)
+    await lived.make_anew(COMMANDS)
     await stops(lived, lived.worker(), lived.prefix + COMMANDS, "was made anew", f"topics reset {COMMANDS}")
-    await free(lived)
+    await lived.until_nobody_is_in_the_group()
     done = await reset(lived, lived.prefix + COMMANDS)
     assert done["readFromTheStart"] == [lived.prefix + topic for topic in (COMMANDS, UPDATES, CUSTOMERS, CARDS)]
     assert done["published"] == 0
@@ -135,23 +126,13 @@ async def test_the_internal_topic_made_anew_with_what_was_routed_and_not_applied
     await lived.command("verify")
 
 
-async def free(world):
-    """Wait until Kafka has given up the members that were killed."""
-    async with world.admin() as admin:
-        while True:
-            (answer,) = await admin.describe_consumer_groups([world.group])
-            if not answer.groups[0][5]:
-                return
-            await asyncio.sleep(0.2)
-
-
 async def test_what_was_published_last_before_a_crash_is_published_again_byte_for_byte(lived):
     """Kafka has forgotten the group's offsets with the topic, and the database learns of a batch with the next one."""
     worker = lived.worker()
     await lived.outcomes_of([adding(1, "last")])
     worker.kill()
-    await free(lived)
-    await make_anew(lived, COMMANDS)
+    await lived.until_nobody_is_in_the_group()
+    await lived.make_anew(COMMANDS)
     assert (await reset(lived, COMMANDS))["published"] == 1
     lived.worker()
     await lived.outcomes_of([adding(1, "first")])
@@ -172,7 +153,7 @@ async def leave_answers(world, signal):
     places = await world.produce(UPDATES, requests)
     await world.produce(UPDATES, [b"{"], key=b"a dead letter")
     await world.until(lambda: stopping.is_stopped or not stopping.running, "it stops there")
-    await free(world)
+    await world.until_nobody_is_in_the_group()
     return stopping, requests, places
 
 
@@ -189,7 +170,7 @@ async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it
     left = await unpublished(lived)
     assert left > 0
     before = lived.counts()
-    await make_anew(lived, COMMANDS)
+    await lived.make_anew(COMMANDS)
     said = await lived.command("topics", "reset", COMMANDS)
     assert f"{left} answers" in said
     assert lived.counts() == before
@@ -201,7 +182,7 @@ async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it
     await lived.until(lambda: len(sleeping.events()) > heard or not sleeping.running, "it finds out", timeout_s=30)
     assert {place: offset for place, offset in (await lived.committed()).items() if offset != committed[place]} == {}
     sleeping.kill()
-    await free(lived)
+    await lived.until_nobody_is_in_the_group()
     lived.worker()
     await answered_once(lived, requests, places)
     assert len(await lived.letters(1)) == 1
@@ -210,7 +191,7 @@ async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it
 
 async def test_a_reset_that_was_killed_behind_any_of_its_steps_is_run_again(lived):
     _, requests, places = await leave_answers(lived, "SIGKILL")
-    await make_anew(lived, COMMANDS)
+    await lived.make_anew(COMMANDS)
     for step in STEPS:
         environment = os.environ | lived.settings | {"PYTHONPATH": IMPORTED_FROM, "MERGELINE_TEST_STOP_AT": step}
         killed = await asyncio.create_subprocess_exec(
@@ -236,7 +217,7 @@ async def test_a_copy_with_the_same_messages_at_the_same_offsets_keeps_what_is_k
     await stopped(worker)
     logs = {topic: await lived.log_of(topic) for topic in (UPDATES, COMMANDS)}
     before = lived.counts()
-    await make_anew(lived, *logs)
+    await lived.make_anew(*logs)
     for topic, records in logs.items():
         for record in records:
             await lived.produce(topic, [record.value], record.key, record.headers, record.partition)
@@ -251,11 +232,46 @@ async def test_a_copy_with_the_same_messages_at_the_same_offsets_keeps_what_is_k
     await lived.command("verify")
 
 
+async def test_a_kafka_that_was_restored_from_an_older_copy_has_the_same_ids_and_lacks_what_was_answered(lived):
+    await lived.make_anew(COMMANDS)
+    async with lived.admin() as admin:
+        ids = await topic_ids(admin._send_request, [lived.prefix + COMMANDS])
+    await lived.sql("update topic_incarnation set topic_id = $1 where topic = $2", *ids.values(), COMMANDS)
+    await stops(lived, lived.worker(), "Kafka was restored from an older copy", "--same-id")
+    await lived.until_nobody_is_in_the_group()
+    refused = await lived.command("topics", "reset", COMMANDS, "--yes", status=2)
+    assert "was not made anew" in refused
+    assert "--same-id" in refused
+    await reset(lived, COMMANDS, "--same-id")
+    lived.worker()
+    requests = a_few("new", 10)
+    await answered_once(lived, requests, await lived.produce(UPDATES, requests))
+    assert {name: count for name, count in lived.answers().items() if count != 1} == {}
+    await lived.command("verify")
+
+
+async def test_an_input_topic_that_is_read_without_the_hop(world):
+    keyed = {"MERGELINE_REQUESTS_KEYED": "true"}
+    worker = world.worker(**keyed)
+    await world.register(range(1, 6))
+    requests = a_few("old", 10)
+    await answered_once(world, requests, await world.produce(UPDATES, requests))
+    await stopped(worker)
+    await world.make_anew(UPDATES)
+    requests = a_few("new", 5)
+    places = await world.produce(UPDATES, requests)
+    await stops(world, world.worker(**keyed), world.prefix + UPDATES, "was made anew")
+    await world.command("topics", "reset", UPDATES, "--yes", **keyed)
+    world.worker(**keyed)
+    await answered_once(world, requests, places, incarnation=2)
+    await world.command("verify")
+
+
 @pytest.mark.parametrize("topic", [UPDATES, COMMANDS])
 async def test_a_worker_that_runs_while_a_topic_is_made_anew_ends_itself(lived, topic):
     worker = lived.worker()
     await lived.outcomes_of([adding(1, "it-runs")])
-    await make_anew(lived, topic)
+    await lived.make_anew(topic)
     await lived.until(lambda: not worker.running, "it ends itself", timeout_s=15)
     assert worker.process.returncode == 2, worker.log_tail()
     await stops(lived, lived.worker(), lived.prefix + topic, "was made anew")
