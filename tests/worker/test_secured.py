@@ -206,7 +206,7 @@ REFUSED = [
 async def refused(secured):
     """Workers that lack something, all at once, by who they are; ended."""
     world, _ = secured
-    short = {"MERGELINE_START_TIMEOUT_MS": "100"}
+    short = {"MERGELINE_START_TIMEOUT_MS": "1000"}
     workers = {one.values[0]: shown(secured, "SASL_PLAINTEXT", name=one.values[0], **short) for one in REFUSED}
     # What it lacks shows when it acquires, which this setting bounds too: on a busy machine that takes longer.
     del workers["fenceless"]["MERGELINE_START_TIMEOUT_MS"]
