@@ -9,6 +9,7 @@ from tests.unit.test_stream_parts import Record, TopicPartition
 
 from mergeline.domain.incarnations import FIRST, incarnation_of, name_of, topic_of
 from mergeline.domain.messages import Coordinate, Message, dead_letter
+from mergeline.domain.redrive import letter_of, redriven
 from mergeline.domain.requests import REQUEST_ID_MAX
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.stream.origin import message_of, place_of, routed
@@ -49,3 +50,5 @@ def test_a_dead_letter_goes_where_its_topic_has_them_and_names_it_as_kafka_does(
     place = Coordinate(name_of(topic, incarnation), 1, 2)
     letter = dead_letter(Message(place, place, 0, None, b"{"), "MALFORMED_JSON", "", "p.")
     assert (letter.topic, letter.headers[0][1]) == (f"{topic}-dlt", f"p.{topic}".encode())
+    read = letter_of(letter.topic, 7, letter.key, letter.value, letter.headers, "p.")
+    assert (read.origin, read.headers, redriven(read).request_id) == (place, (), place.request_id)

@@ -99,6 +99,7 @@ async def test_an_input_topic_that_was_made_anew(lived, count):
     headers = dict(letter.headers)
     assert headers["kafka_dlt-original-topic"] == f"{lived.prefix}{UPDATES}".encode()
     assert headers["kafka_dlt-original-offset"] == b"%d" % place.offset
+    assert headers["mergeline-incarnation"] == b"2"
     await lived.command("verify")
 
 
@@ -177,11 +178,10 @@ async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it
     done = await reset(lived, COMMANDS)
     assert (done["published"], done["lost"]) == (left, 0)
     committed = await lived.committed()
-    heard = len(sleeping.events())
     sleeping.wake()
-    await lived.until(lambda: len(sleeping.events()) > heard or not sleeping.running, "it finds out", timeout_s=30)
+    await lived.until(lambda: not sleeping.running, "it finds out", timeout_s=60)
+    assert sleeping.process.returncode == 2, sleeping.log_tail()
     assert {place: offset for place, offset in (await lived.committed()).items() if offset != committed[place]} == {}
-    sleeping.kill()
     await lived.until_nobody_is_in_the_group()
     lived.worker()
     await answered_once(lived, requests, places)

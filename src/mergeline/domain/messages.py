@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, final
 
 from msgspec import Struct
 
-from mergeline.domain.incarnations import topic_of
+from mergeline.domain.incarnations import FIRST, incarnation_of, topic_of
 from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 
 Header = tuple[str, bytes | None]
@@ -82,6 +82,8 @@ DEAD_LETTER_HEADERS: Final = (
     "kafka_dlt-exception-message",
 )
 """What a dead letter has behind its producer's own headers, in this order; `redrive` takes them off again."""
+INCARNATION: Final = "mergeline-incarnation"
+"""Behind those, the number of the topic's incarnation where that is not the first."""
 CODE_PREFIX: Final = "mergeline."
 """Before the code of a dead letter, in the header that Spring's users know for the class of an exception."""
 
@@ -99,4 +101,6 @@ def dead_letter(message: Message, code: str, text: str, topic_prefix: str) -> Ou
         f"{code}: {text}".encode(),
     )
     said: tuple[Header, ...] = tuple(zip(DEAD_LETTER_HEADERS, texts, strict=True))
+    if (incarnation := incarnation_of(origin.topic)) != FIRST:
+        said += ((INCARNATION, b"%d" % incarnation),)
     return Outgoing(dead_letter_topic(topic), message.key, message.value, message.headers + said)
