@@ -143,11 +143,11 @@ async def test_what_was_published_last_before_a_crash_is_published_again_byte_fo
     assert lived.answers()["first"] == 1
 
 
-async def leave_answers(world, signal):
-    """A worker that ends, or sleeps, with answers stored and nothing of them published; requests and their places."""
+async def leave_answers(world, point, signal):
+    """A worker that ends, or sleeps, with answers stored and none of them published; requests and their places."""
     stopping = world.worker(
-        "tests.worker.stopping", MERGELINE_TEST_STOP_AT="stored", MERGELINE_TEST_STOP_BY=signal,
-        MERGELINE_TEST_STOP_NTH="1",
+        "tests.worker.stopping", MERGELINE_TEST_STOP_AT=point, MERGELINE_TEST_STOP_BY=signal,
+        MERGELINE_TEST_STOP_NTH="1", MERGELINE_TRANSACTION_TIMEOUT_MS="300000",
     )  # fmt: skip
     await world.until(lambda: owns(stopping), "it has its partitions")
     requests = a_few("left", 20)
@@ -166,8 +166,8 @@ async def unpublished(world):
     return count
 
 
-async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it_had_not_is_published(lived):
-    sleeping, requests, places = await leave_answers(lived, "SIGSTOP")
+async def test_a_worker_that_slept_through_a_reset_with_its_transaction_to_end_publishes_nothing_and_what_it_had_not_is_published(lived):
+    sleeping, requests, places = await leave_answers(lived, "committing", "SIGSTOP")
     left = await unpublished(lived)
     assert left > 0
     before = lived.counts()
@@ -190,7 +190,7 @@ async def test_a_worker_that_slept_through_a_reset_publishes_nothing_and_what_it
 
 
 async def test_a_reset_that_was_killed_behind_any_of_its_steps_is_run_again(lived):
-    _, requests, places = await leave_answers(lived, "SIGKILL")
+    _, requests, places = await leave_answers(lived, "stored", "SIGKILL")
     await lived.make_anew(COMMANDS)
     for step in STEPS:
         environment = os.environ | lived.settings | {"PYTHONPATH": IMPORTED_FROM, "MERGELINE_TEST_STOP_AT": step}
