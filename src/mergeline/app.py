@@ -31,8 +31,10 @@ from mergeline.settings import Settings, unknown_variables, variable
 from mergeline.store import Store
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
+from mergeline.stream.incarnations import check_recorded, topics_read
+from mergeline.stream.requests import TopicIds, topic_ids
 from mergeline.stream.rights import check_rights
-from mergeline.stream.topics import admin, check_topics
+from mergeline.stream.topics import admin, check_topics, full_name
 from mergeline.stream.worker import Worker
 
 YOUNG_OBJECTS_MAX: Final = 20_000
@@ -156,17 +158,22 @@ async def _prepared(settings: Settings) -> Store:
     """An open store, once brokers and database answer and are as they must be."""
     deadline = time.monotonic() + settings.start_timeout_ms / 1000
 
-    async def topics() -> None:
+    async def topics() -> TopicIds:
         async with admin(settings) as client:
             warnings = await check_topics(client, settings)
             await check_rights(client, settings)
+            names = [full_name(settings, topic) for topic in topics_read(settings)]
+            ids = await topic_ids(client._send_request, names)  # noqa: SLF001 (there is no other way)
         for line in warnings:
             log.warning("topics.check", problem=line)
         if settings.requests_keyed:
             await check_drained(settings)
+        return ids
 
-    await _patiently(topics, deadline)
-    return await _patiently(lambda: open_store(settings), deadline)
+    ids = await _patiently(topics, deadline)
+    store = await _patiently(lambda: open_store(settings), deadline)
+    await check_recorded(store, settings, ids)
+    return store
 
 
 async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _T:

@@ -13,7 +13,17 @@ from mergeline.store import Options, Retries, Store, open_pool
 from mergeline.store.catalogs import apply_catalogs
 
 QUICK = Retries(attempts_max=8, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=20.0)
-TABLES = ("customer", "identifier", "card", "merge", "catalog", "partition_owner", "request", "ledger")
+TABLES = (
+    "customer",
+    "identifier",
+    "card",
+    "merge",
+    "catalog",
+    "partition_owner",
+    "topic_incarnation",
+    "request",
+    "ledger",
+)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,11 @@ NOT_PLANNED = {
     "partitions_lock": "partition_owner has a row a partition",
     "partitions_insert": "partition_owner has a row a partition",
     "partitions_take": "partition_owner has a row a partition",
+    "incarnations_read": "topic_incarnation has a row a topic",
+    "incarnations_record": "topic_incarnation has a row a topic",
+    "incarnation_lock": "topic_incarnation has a row a topic",
+    "incarnation_write": "topic_incarnation has a row a topic",
+    "incarnation_owners": "partition_owner has a row a partition",
     "migrations_exist": "a few rows",
     "migrations_applied": "a few rows",
     "migration_insert": "a few rows",
@@ -93,6 +98,7 @@ IN_A_BATCH = {
     ),
     "requests_drop": (TODAY, "", -1, -1, 1_000),
     "replay_page": (TODAY, TODAY, TIMES[0], TIMES[0], None, "commands-by-customer", 3, -1, 500),
+    "incarnation_unpublished": ("mergeline", "commands-by-customer", 1_000),
 }
 COLUMNS_OF_A_KEY = {"catalog": 1}
 """By table, where it is not two or more: the newest of an org."""

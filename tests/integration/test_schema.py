@@ -12,6 +12,7 @@ from tests.services import databases
 
 from mergeline.store import Options, Store, claim, horizons, open_pool
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
+from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
 
 TODAY = datetime.now(UTC).date()
@@ -101,7 +102,7 @@ async def test_every_key_but_those_that_cannot_starts_with_the_org(sql):
         " where i.indisprimary and c.relnamespace = current_schema()::regnamespace"
     )
     others = {row["relname"] for row in keys if row["attname"] != "org_id"}
-    assert others == {"migration", "partition_owner"}
+    assert others == {"migration", "partition_owner", "topic_incarnation"}
 
 
 # ---------------------------------------------------------------- the ledger's days
@@ -152,6 +153,10 @@ async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     async with claim(worker.store, [AT]) as claimed:
         await claimed.write("mine")
     assert await horizons(worker.store, [AT])
+    async with worker.store.statements() as db:
+        assert await record(db, {AT[0]: None}) == {AT[0]: Incarnation(1, None)}
+        async with next_incarnation(db, "mergeline", AT[0]) as turn:
+            await turn.write(None, 2)
     far = TODAY + timedelta(days=900)
     async with pool.acquire() as connection:
         assert await pending(connection) == []

@@ -41,6 +41,17 @@ def test_a_message_without_request_id_is_known_by_its_place():
     assert (answer.mark, answer.status, len(waiting)) == ("line 1", "applied", 0)
 
 
+def test_a_message_without_request_id_is_known_by_its_place_in_every_incarnation_of_its_topic():
+    waiting = following()
+    waiting.sent(Placed("line 1", 3, 17), Identity("1:2", None))
+    assert waiting.take(outcome("customer-registrations@1-3-17")) is None
+    assert waiting.take(outcome("customer-registrations@2-3-18")) is None
+    assert waiting.take(outcome("card-registrations@2-3-17")) is None
+    assert waiting.take(outcome("customer-registrations@12-3-17")).mark == "line 1"
+    waiting.sent(Placed("line 2", 3, 18), Identity("1:2", "customer-registrations@2-0-0"))
+    assert waiting.take(outcome("customer-registrations@2-0-0")).mark == "line 2"
+
+
 def test_a_message_with_request_id_is_known_by_that_and_its_subject():
     waiting = following()
     waiting.sent(Placed("line 1", 0, 0), Identity("1:2", "mine"))

@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing
 from mergeline.settings import Settings
+from mergeline.stream import incarnations
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.route import RouteStage
@@ -51,19 +52,29 @@ class Offsets:
         self._done.append(("offsets", dict(ends)))
 
 
+class Incarnations(incarnations.Incarnations):
+    """Topics that are what they were."""
+
+    def __init__(self):
+        super().__init__(None, None, "mergeline.")
+
+    async def acquire(self, partitions):
+        pass
+
+
 class Producers:
     async def start(self):
         return Publisher([], fails=False)
 
 
 def router(publisher, offsets):
-    stage = RouteStage(Producers(), offsets, "mergeline.")
+    stage = RouteStage(Producers(), offsets, Incarnations())
     stage._publisher, stage._trailing = publisher, Trailing(offsets, {})
     return stage
 
 
 def at_least_once(publisher, offsets):
-    stage = ApplyStage(Settings(delivery="at_least_once"), None, None, offsets)
+    stage = ApplyStage(Settings(delivery="at_least_once"), None, None, offsets, Incarnations())
     stage._publisher = publisher
     return stage
 

@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import InconsistentGroupProtocolError, NodeNotReadyError, UnknownError
 
 from mergeline.domain.decode import decode
+from mergeline.domain.incarnations import name_of
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_letter
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
@@ -58,13 +59,14 @@ def test_a_message_is_routed_by_customer_or_card_and_else_by_where_it_came_from(
     "headers", [(), (("mergeline-origin", b"forged/1/2/3/1"), ("h", None))], ids=["bare", "forged"]
 )
 @pytest.mark.parametrize("value", [None, b"", b"{}"], ids=["null value", "empty value", "a value"])
-def test_a_routed_message_reads_back_as_it_was(key, headers, value):
+@pytest.mark.parametrize(("sent_in", "read_in"), [(1, 1), (2, 1), (1, 2), (10, 999_999_999)])
+def test_a_routed_message_reads_back_as_it_was(key, headers, value, sent_in, read_in):
     sent = Record("p.identifier-updates", 3, 42, key, value, headers, timestamp=77)
-    out = routed(sent, place_of(TopicPartition(sent.topic, sent.partition), "p."), b"1:2")
+    out = routed(sent, place_of(TopicPartition(sent.topic, sent.partition), "p.", sent_in), b"1:2")
     read = Record("p.commands-by-customer", 1, 9, out.key, out.value, out.headers)
-    message = message_of(read, place_of(TopicPartition(read.topic, read.partition), "p."))
-    assert message.origin == Coordinate("identifier-updates", 3, 42)
-    assert message.at == Coordinate("commands-by-customer", 1, 9)
+    message = message_of(read, place_of(TopicPartition(read.topic, read.partition), "p.", read_in))
+    assert message.origin == Coordinate(name_of("identifier-updates", sent_in), 3, 42)
+    assert message.at == Coordinate(name_of("commands-by-customer", read_in), 1, 9)
     assert (message.key, message.value, message.headers, message.timestamp_ms) == (key, value, tuple(headers), 77)
 
 
@@ -78,6 +80,9 @@ FORGED = [
     *(None, b"", b"\xff\xfe", b"a/b", b"identifier-updates/0/5/0", b"identifier-updates/0/5/0/0/0"),
     *(b"nowhere/0/5/0/0", b"update-outcomes/0/5/0/0", b"commands-by-customer/0/5/0/0"),
     *(b"identifier-updates\0/0/5/0/0", b"identifier-updates/0/5/0/0\n", "identifier-updates/\u0663/5/0/0".encode()),
+    *(b"identifier-updates@1/0/5/0/0", b"identifier-updates@0/0/5/0/0", b"identifier-updates@02/0/5/0/0"),
+    *(b"identifier-updates@/0/5/0/0", b"identifier-updates@2@2/0/5/0/0", b"commands-by-customer@2/0/5/0/0"),
+    *(b"identifier-updates@-2/0/5/0/0", b"identifier-updates@9999999999/0/5/0/0"),
     *(b"identifier-updates/-1/5/0/0", b"identifier-updates/0/-5/0/0", b"identifier-updates/0/5/0/7"),
     *(b"identifier-updates/9999999999/5/0/0", b"identifier-updates/0/" + b"9" * 5_000 + b"/0/0"),
     *(b"identifier-updates/0/5/99999999999999999999/0", b"identifier-updates/0/5/0/1"),  # whose key does not follow

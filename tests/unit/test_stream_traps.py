@@ -25,6 +25,19 @@ def worker(tmp_path):
     return Worker(Settings(), {}, None, folder=Path(tmp_path), fail=None)
 
 
+async def test_a_worker_looks_at_its_progress_and_at_its_topics(worker, monkeypatch):
+    """Deleted and created between two looks at the metadata, a topic moves no partition."""
+    looked = []
+
+    async def look(*_):
+        looked.append(1)
+
+    monkeypatch.setattr(worker._watchdog, "run", look)
+    monkeypatch.setattr(worker._incarnations, "watch", look)
+    await worker.watch()
+    assert len(looked) == 2
+
+
 def test_faust_makes_no_topics_serves_no_web_and_throws_nobody_out_for_a_slow_batch(worker):
     conf = worker.app.conf
     assert (conf.topic_disable_leader, conf.topic_allow_declare, conf.web_enabled) == (True, False, False)

@@ -77,6 +77,23 @@ class World:
         self._partitions = partitions
         self._reading = asyncio.create_task(self._read())
 
+    async def make_anew(self, *topics):
+        """Delete topics and create them; with another producer, which has numbered nothing there."""
+        names = {self.prefix + topic for topic in topics}
+        async with self.admin() as admin:
+            await admin.delete_topics(list(names))
+            while names & set(await admin.list_topics()):
+                await asyncio.sleep(0.1)
+        await self.command("topics", "create", "--partitions", str(self._partitions), "--replication-factor", "1")
+        self._produced = {place: offset for place, offset in self._produced.items() if place.topic not in names}
+        await self.new_producer()
+
+    async def until_nobody_is_in_the_group(self):
+        """Wait until Kafka has given up the members that did not leave."""
+        async with self.admin() as admin:
+            while (await admin.describe_consumer_groups([self.group]))[0].to_object()["groups"][0]["members"]:
+                await asyncio.sleep(0.2)
+
     async def new_producer(self):
         """The producer of what goes in; another one after an error that none survives."""
         self._producer = await self._opened(
@@ -250,6 +267,22 @@ class World:
         return await self._consumer.end_offsets(
             [TopicPartition(self.prefix + topic, number) for number in range(self._partitions)]
         )
+
+    async def log_of(self, topic):
+        """All records of a topic, in order by partition."""
+        ends = await self.ends(topic)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign(list(ends))
+            await consumer.seek_to_beginning()
+            found = []
+            while len(found) < sum(ends.values()):  # nothing of a transaction stands where this is asked
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+        finally:
+            await consumer.stop()
+        return found
 
     async def committed(self):
         """The group's offsets."""

@@ -1,4 +1,4 @@
-"""Offsets that expired and topics that were cut or made anew: nothing is published again, and nothing is skipped."""
+"""Offsets that expired and topics that were cut: nothing is published again, and nothing is skipped."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.protocol.admin import DeleteGroupsRequest
-from tests.worker.harness import CARDS, COMMANDS, adding
+from tests.worker.harness import CARDS, adding
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +61,3 @@ async def test_records_that_expired_before_they_were_read_stop_the_worker_and_ev
     worker.wake()
     await ends_with_a_line(module_world, worker, [CARDS, "went from its log", "Start the worker again"])
     await ends_with_a_line(module_world, module_world.worker(), [CARDS, "expired before they were read", "retention"])
-
-
-async def test_an_internal_topic_that_is_made_anew_stops_the_worker(world):
-    """Its offsets go with it, but the database knows how far it was answered."""
-    worker = world.worker()
-    await world.register([1])
-    await world.outcomes_of([adding(1, f"old-{number}") for number in range(20)])
-    await world.drained()
-    assert (await asyncio.to_thread(worker.stop))[0] == 0
-    topic = world.prefix + COMMANDS
-    async with world.admin() as admin:
-        await admin.delete_topics([topic])
-        while topic in await admin.list_topics():
-            await asyncio.sleep(0.1)
-    await world.command("topics", "create", "--partitions", "3", "--replication-factor", "1")
-    await ends_with_a_line(world, world.worker(), [COMMANDS, "made anew", "MERGELINE_TOPIC_PREFIX"])

@@ -2,6 +2,7 @@
 no others."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 
@@ -205,7 +206,7 @@ REFUSED = [
 async def refused(secured):
     """Workers that lack something, all at once, by who they are; ended."""
     world, _ = secured
-    short = {"MERGELINE_START_TIMEOUT_MS": "100"}
+    short = {"MERGELINE_START_TIMEOUT_MS": "1000"}
     workers = {one.values[0]: shown(secured, "SASL_PLAINTEXT", name=one.values[0], **short) for one in REFUSED}
     # What it lacks shows when it acquires, which this setting bounds too: on a busy machine that takes longer.
     del workers["fenceless"]["MERGELINE_START_TIMEOUT_MS"]
@@ -261,6 +262,21 @@ async def test_configs_that_are_hidden_are_a_warning(secured):
     assert outcome["status"] == "applied"
     (event,) = worker.events("topics.check")
     assert "hidden from us (DescribeConfigs)" in event["problem"]
+    await asyncio.to_thread(worker.stop)
+
+
+async def test_a_topic_is_reset_with_the_rights_of_a_worker(secured):
+    world, _ = secured
+    worker = world.worker(**shown(secured, "SASL_PLAINTEXT"))
+    await world.register([101])
+    await world.outcomes_of([adding(101, "before")])
+    worker.kill()  # so that there is something to publish
+    await world.until_nobody_is_in_the_group()
+    await world.make_anew(COMMANDS)
+    said = await world.command("topics", "reset", COMMANDS, "--yes", "--json", **shown(secured, "SASL_PLAINTEXT"))
+    assert json.loads(said)["published"] >= 1
+    worker = world.worker(**shown(secured, "SASL_PLAINTEXT"))
+    await world.outcomes_of([adding(101, "behind")])
     await asyncio.to_thread(worker.stop)
 
 

@@ -20,6 +20,7 @@ from mergeline.settings import Settings
 from mergeline.store import Options, Store, open_pool
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.clients import client_options
+from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Bounds
 from mergeline.stream.offsets import position
 from mergeline.stream.pipeline import Pipeline
@@ -54,6 +55,9 @@ class Log:
                 )
             )  # fmt: skip
 
+    async def topic_ids(self, names):
+        return dict.fromkeys(names)
+
     async def confirm(self):
         """Neither believes that it lost the partition."""
 
@@ -68,10 +72,11 @@ class Contender:
     def __init__(self, log, pool, gate):
         settings = Settings.load(log.world.settings | {"MERGELINE_BATCH_MAX": "5"} | ASLEEP)
         options = Options(group_id=settings.group_id, topic_prefix=settings.topic_prefix, idle_ms_max=IDLE_MS_MAX)
-        producers = Producers(settings, client_options(settings))
+        producers, store = Producers(settings, client_options(settings)), Store(pool, options)
         self.log, self.gate, self.failed = log, gate, []
         self.pipeline = Pipeline(
-            ApplyStage(settings, Store(pool, options), producers, log), [log.place], lanes=1,
+            ApplyStage(settings, store, producers, log, Incarnations(store, log, settings.topic_prefix)),
+            [log.place], lanes=1,
             bounds=Bounds(5, 1 << 20), batch_wait_ms=0, still_ours=lambda: True, got_room=lambda: None,
             fail=self.failed.append,
         )  # fmt: skip

@@ -5,6 +5,7 @@ of ours. Never: a request id made up here; a message is known by its own request
 place, and as a dead letter by that place alone.
 """
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
@@ -16,6 +17,7 @@ from mergeline.cli.events import Said, problems_text, said_of
 from mergeline.cli.kafka import Placed
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.vocabulary import Topic, dead_letter_topic
+from mergeline.stream.origin import LATER
 from mergeline.stream.unpacking import shown_name
 
 Mark = TypeVar("Mark")
@@ -26,6 +28,8 @@ OUTCOMES: Final[dict[Topic, Topic]] = {
     Topic.CUSTOMER_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
     Topic.CARD_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
 }
+_LATER: Final = re.compile(rf"\A({'|'.join(OUTCOMES)}){LATER}(-[0-9]+-[0-9]+)\Z")
+"""A request id that was derived, perhaps of a later incarnation of the topic."""
 
 
 class Identity(NamedTuple):
@@ -98,8 +102,10 @@ class Following(Generic[Mark]):
             return Answer(self._answered(sent), "dead letter", [reason], letters, record) if sent else None
         try:
             data = orjson.loads(record.value)
-            known_by = ((record.key or b"").decode(), data["requestId"])
-            waiting = self._by_id.get(known_by)
+            subject, request_id = (record.key or b"").decode(), data["requestId"]
+            # Derived in a later incarnation of the topic, of which nobody knows who only sends.
+            derived = _LATER.sub(r"\1\2", request_id)
+            waiting = self._by_id.get((subject, request_id)) or self._by_id.get((subject, derived))
             if not waiting:
                 return None
             return Answer(self._answered(waiting[0]), data["status"], problems_text(data["errors"]), outcomes, record)

@@ -15,7 +15,9 @@ from mergeline.cli.output import console, lay_out, note, print_json, table
 from mergeline.database import connected
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.store.incarnations import read_incarnations
 from mergeline.store.pruning import OldDay, check_published, check_rights, drop_day, old_days
+from mergeline.store.statements import Statements
 from mergeline.stream.retention import Deliverable, read_deliverable
 
 MEGABYTE: Final = 1_000_000
@@ -65,7 +67,8 @@ async def _prune(settings: Settings, keep_days: int, *, drop: bool, ignore_reten
     shown: list[dict[str, Any]] = []
     async with connected(settings) as connection:
         await check_rights(connection)
-        place = (settings.group_id, deliverable.published)
+        known = await read_incarnations(Statements(connection))
+        place = (settings.group_id, deliverable.published(settings.topic_prefix, known))
         try:
             for old in await old_days(connection, keep_days):
                 if drop:

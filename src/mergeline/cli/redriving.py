@@ -23,6 +23,7 @@ from mergeline.cli.spool import Spool, Waiting, spool
 from mergeline.cli.times import moment_type
 from mergeline.database import connected
 from mergeline.domain.events import timestamp
+from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.redrive import Fate, Letter, Redriven, letter_of, redriven
 from mergeline.domain.vocabulary import INPUT_TOPICS, dead_letter_topic
 from mergeline.errors import SetupError
@@ -219,7 +220,7 @@ class _Run:
         """Send all, each to the partition that it was in, whatever its producer chose that by."""
         parcels = [
             Parcel(
-                full_name(self.settings, one[0].origin.topic),
+                full_name(self.settings, topic_of(one[0].origin.topic)),
                 *(one[0].key, one[1].value, one[0].headers, one, one[0].origin.partition),
             )
             for one in page
@@ -231,7 +232,7 @@ class _Run:
         """Count it, and print its line."""
         self.counts[status] += 1
         if status in (SENT, WOULD):
-            self.leaving[letter.origin.topic, letter.code] += 1
+            self.leaving[topic_of(letter.origin.topic), letter.code] += 1
         if self.as_json:
             print_json(as_document(letter, found, status, placed))
             return
@@ -267,10 +268,15 @@ class _Run:
 
 def as_document(letter: Letter, found: Redriven, status: str, placed: Placed[Waiting] | None) -> dict[str, Any]:
     """A letter for a program: where it came from, why it became one, what became of it now."""
-    origin = letter.origin
+    origin, topic = letter.origin, topic_of(letter.origin.topic)
     said: dict[str, Any] = {
         "status": str(status),
-        "origin": {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset},
+        "origin": {
+            "topic": topic,
+            "incarnation": incarnation_of(origin.topic),
+            "partition": origin.partition,
+            "offset": origin.offset,
+        },
         "orgId": found.org_id,
         "requestId": found.request_id,
         "code": letter.code,
@@ -280,5 +286,5 @@ def as_document(letter: Letter, found: Redriven, status: str, placed: Placed[Wai
         "sentTo": None,
     }
     if placed is not None:
-        said["sentTo"] = {"topic": origin.topic, "partition": placed.partition, "offset": placed.offset}
+        said["sentTo"] = {"topic": topic, "partition": placed.partition, "offset": placed.offset}
     return said

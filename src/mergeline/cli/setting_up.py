@@ -10,6 +10,7 @@ import click
 
 from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, lay_out, print_json, table
+from mergeline.cli.resetting import reset
 from mergeline.database import database_errors
 from mergeline.settings import Settings
 from mergeline.store import migrations
@@ -97,6 +98,9 @@ def create(loaded: Settings, partitions: int, replication_factor: int, *, as_jso
         for one in made.differences:
             found.add_row(one.topic, one.config, one.actual, one.planned)
         lay_out(out, found)
+
+
+topics.add_command(reset)
 
 
 async def _create(loaded: Settings, partitions: int, replication_factor: int) -> topics_of.Created:

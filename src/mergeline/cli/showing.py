@@ -91,7 +91,8 @@ def request(settings: Settings, org: int, request_id: str, *, as_json: bool) -> 
     """What became of REQUEST_ID of ORG, what was published for it, and what came again under it.
 
     A request that was sent without an id goes by its place, topic-partition-offset, without the prefix of the
-    topic. A dead letter that names no org is under org 0.
+    topic; after it was reset, with its incarnation, topic@2-partition-offset. A dead letter that names no org is under
+    org 0.
 
     \b
     Example:

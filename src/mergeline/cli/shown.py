@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from mergeline.cli.events import STYLES, said_of, scope_text
+from mergeline.domain.incarnations import FIRST
 
 Document = Mapping[str, Any]
 
@@ -74,7 +75,7 @@ def request_tree(document: Document) -> Tree:
     """A request, what was published for it, and what came again under its id."""
     tree = Tree(Text(f"request {document['requestId']} of org {document['orgId']}: {document['status']}", "bold"))
     origin = document["origin"]
-    tree.add(Text(f"{document['kind']} from {origin['topic']} {origin['partition']}@{origin['offset']}"))
+    tree.add(Text(f"{document['kind']} from {_place(origin)}"))
     asked = f", requested {document['requestedAt']}" if document["requestedAt"] else ""
     tree.add(Text(f"decided {document['decidedAt']}{asked}"))
     for event in document["events"]:
@@ -84,7 +85,10 @@ def request_tree(document: Document) -> Tree:
         for problem in (*event["data"].get("errors", ()), *event["data"].get("warnings", ())):
             branch.add(Text(f"{problem['code']} at {problem['path'] or '/'}: {problem['message']}"))
     for repeat in document["repeats"]:
-        origin = repeat["origin"]
-        place = f"{origin['topic']} {origin['partition']}@{origin['offset']}"
-        tree.add(Text(f"again as {place} at {repeat['decidedAt']}: {repeat['kind']}"))
+        tree.add(Text(f"again as {_place(repeat['origin'])} at {repeat['decidedAt']}: {repeat['kind']}"))
     return tree
+
+
+def _place(origin: Document) -> str:
+    incarnation = "" if origin["incarnation"] == FIRST else f" (incarnation {origin['incarnation']})"
+    return f"{origin['topic']}{incarnation} {origin['partition']}@{origin['offset']}"

@@ -24,6 +24,7 @@ from mergeline.domain.commands import (
     Request,
     UpdateIdentifiers,
 )
+from mergeline.domain.incarnations import topic_of
 from mergeline.domain.messages import DeadLetterReason, Message
 from mergeline.domain.plain import PlainItem, PlainItems, PlainUpdate
 from mergeline.domain.requests import (
@@ -67,14 +68,14 @@ def decode_all(messages: Sequence[Message]) -> list[Request | DeadLetterReason]:
 
 def _plain(message: Message) -> tuple[PlainUpdate, datetime | None] | None:
     body = message.value
-    if message.origin.topic != Topic.IDENTIFIER_UPDATES or not body or len(body) > BYTES_MAX:
+    if topic_of(message.origin.topic) != Topic.IDENTIFIER_UPDATES or not body or len(body) > BYTES_MAX:
         return None
     return plain.read(body)
 
 
 def _decode(message: Message) -> Request | DeadLetterReason:
     """The long way."""
-    topic = message.origin.topic
+    topic = topic_of(message.origin.topic)
     if topic not in _COMMANDS:
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, "not sent to a public topic")
     body = message.value if message.value is not None else b""

@@ -1,12 +1,14 @@
 """Records as values: where a message came from, what it holds, what is to be published.
 
-In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their prefix.
+In: what a consumer read. Out: what a producer sends. Never: a Kafka type; topics stand here without their
+prefix, and those of a place with their incarnation (`incarnations`).
 """
 
 from typing import Final, NamedTuple, final
 
 from msgspec import Struct
 
+from mergeline.domain.incarnations import FIRST, incarnation_of, topic_of
 from mergeline.domain.vocabulary import DeadLetterCode, dead_letter_topic
 
 Header = tuple[str, bytes | None]
@@ -17,14 +19,14 @@ CUT: Final = "mergeline-cut"
 
 
 class Place(NamedTuple):
-    """A partition: of a topic by its name without prefix."""
+    """A partition: of a topic by its name without prefix, with its incarnation where that is not the first."""
 
     topic: str
     partition: int
 
 
 class Coordinate(NamedTuple):
-    """A place in a log: topic (without prefix), partition, offset."""
+    """A place in a log: topic (as in `Place`), partition, offset."""
 
     topic: str
     partition: int
@@ -80,6 +82,8 @@ DEAD_LETTER_HEADERS: Final = (
     "kafka_dlt-exception-message",
 )
 """What a dead letter has behind its producer's own headers, in this order; `redrive` takes them off again."""
+INCARNATION: Final = "mergeline-incarnation"
+"""Behind those, the number of the topic's incarnation where that is not the first."""
 CODE_PREFIX: Final = "mergeline."
 """Before the code of a dead letter, in the header that Spring's users know for the class of an exception."""
 
@@ -87,8 +91,9 @@ CODE_PREFIX: Final = "mergeline."
 def dead_letter(message: Message, code: str, text: str, topic_prefix: str) -> Outgoing:
     """The message, byte for byte, with headers that say where it came from and what was wrong (SPEC section 3)."""
     origin = message.origin
+    topic = topic_of(origin.topic)
     texts = (
-        f"{topic_prefix}{origin.topic}".encode(),
+        f"{topic_prefix}{topic}".encode(),
         b"%d" % origin.partition,
         b"%d" % origin.offset,
         b"%d" % message.timestamp_ms,
@@ -96,4 +101,6 @@ def dead_letter(message: Message, code: str, text: str, topic_prefix: str) -> Ou
         f"{code}: {text}".encode(),
     )
     said: tuple[Header, ...] = tuple(zip(DEAD_LETTER_HEADERS, texts, strict=True))
-    return Outgoing(dead_letter_topic(origin.topic), message.key, message.value, message.headers + said)
+    if (incarnation := incarnation_of(origin.topic)) != FIRST:
+        said += ((INCARNATION, b"%d" % incarnation),)
+    return Outgoing(dead_letter_topic(topic), message.key, message.value, message.headers + said)

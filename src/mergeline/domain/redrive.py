@@ -27,10 +27,12 @@ from msgspec import Struct
 
 from mergeline.domain import json_text
 from mergeline.domain.decode import BYTES_MAX, decode
+from mergeline.domain.incarnations import FIRST, name_of, topic_of
 from mergeline.domain.messages import (
     CODE_PREFIX,
     CUT,
     DEAD_LETTER_HEADERS,
+    INCARNATION,
     Coordinate,
     DeadLetterReason,
     Header,
@@ -96,6 +98,7 @@ def letter_of(
 
     The last headers are the worker's. What stands before them is the producer's, however it is named.
     """
+    headers, incarnation = _without_incarnation(headers)
     own, said = headers[: -len(DEAD_LETTER_HEADERS)], headers[-len(DEAD_LETTER_HEADERS) :]
     if tuple(name for name, _ in said) != DEAD_LETTER_HEADERS:
         return None
@@ -110,17 +113,25 @@ def letter_of(
     ):
         return None
     if not all(
-        number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX for number in (partition, offset)
+        number.isascii() and number.isdecimal() and len(number) <= _DIGITS_MAX
+        for number in (partition, offset, incarnation)
     ):
         return None
-    origin = Coordinate(origin_topic, int(partition), int(offset))
+    origin = Coordinate(name_of(origin_topic, int(incarnation)), int(partition), int(offset))
     return Letter(origin, code.removeprefix(CODE_PREFIX), reason, at_ms, key, value, own)
+
+
+def _without_incarnation(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str]:
+    """The headers before it, and the number of the incarnation; the last header of a letter is the worker's."""
+    if headers and headers[-1][0] == INCARNATION:
+        return headers[:-1], (headers[-1][1] or b"").decode(errors="replace")
+    return headers, str(FIRST)
 
 
 def redriven(letter: Letter) -> Redriven:
     """What becomes of a letter."""
     origin, value = letter.origin, letter.value
-    if origin.topic not in INPUT_TOPICS:
+    if topic_of(origin.topic) not in INPUT_TOPICS:
         return Redriven(Fate.NO_TOPIC, 0, origin.request_id, why="its message was on the internal topic by itself")
     if letter.key is None and value is None and [name for name, _ in letter.headers] == [CUT]:
         return Redriven(Fate.CUT, 0, origin.request_id, why="its content was cut off")

@@ -17,9 +17,11 @@ from typing import Final
 
 import asyncpg
 
+from mergeline.domain.incarnations import FIRST, incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.days import DAYS_LOCK
+from mergeline.store.incarnations import read_incarnations
 from mergeline.store.options import OPERATOR_IDLE_MS_MAX
 from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection, Statements, bounds
@@ -72,11 +74,14 @@ async def check_published(
         How far each partition with answers of that day is published.
 
     Raises:
-        Unpublished: naming the first partition with such an answer.
+        Unpublished: naming the first partition with such an answer, in a topic that was not reset since.
     """
     positions = {}
+    numbers = {topic: now.number for topic, now in (await read_incarnations(Statements(connection))).items()}
     for row in await connection.fetch(SQL["ledger_ends"], group_id, day):
         topic, partition, at_offset, known = row
+        if incarnation_of(topic) < numbers.get(topic_of(topic), FIRST):
+            continue  # a log that is no more: what was not published of it was said when it was reset
         place = Place(topic, partition)
         positions[place] = position = max(known, published.get(place, 0))
         if at_offset >= position:

@@ -482,6 +482,46 @@ cross join lateral (
     limit 1
 ) as highest;
 
+-- ---------------------------------------------------------------- incarnations of topics
+
+-- name: incarnations_read
+select topic, topic_id, incarnation from topic_incarnation;
+
+-- name: incarnations_record
+-- What is new: a topic that was never read, or the id of one to which its brokers gave none before.
+insert into topic_incarnation as stored (topic, topic_id)
+select topic, topic_id
+from unnest($1::text[], $2::uuid[]) as new (topic, topic_id)
+order by topic
+on conflict (topic) do update set topic_id = excluded.topic_id where stored.topic_id is null;
+
+-- name: incarnation_lock
+select from topic_incarnation where topic = $1 for update;
+
+-- name: incarnation_owners
+-- The rows of all partitions of a topic, in the order of every locker.
+select transactional_id from partition_owner where group_id = $1 and topic = $2 order by partition for update;
+
+-- name: incarnation_unpublished
+-- Answers to messages that were read there and that are not known to be published, in order, at most $3.
+select behind.*
+from partition_owner as owner
+cross join lateral (
+    select ledger.*
+    from ledger
+    where ledger.at_topic = owner.topic
+        and ledger.at_partition = owner.partition
+        and ledger.at_offset >= owner.published_offset
+    order by ledger.at_offset
+    limit $3
+) as behind
+where owner.group_id = $1 and owner.topic = $2
+order by behind.at_partition, behind.at_offset
+limit $3;
+
+-- name: incarnation_write
+update topic_incarnation set topic_id = $2, incarnation = $3 where topic = $1;
+
 -- ---------------------------------------------------------------- catalogs
 
 -- name: catalogs_newest

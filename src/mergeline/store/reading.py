@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 from mergeline.domain.events import timestamp
+from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.domain.messages import Coordinate, Outgoing
 from mergeline.domain.values import normalise
@@ -102,7 +103,7 @@ async def show_request(connection: Connection, org_id: int, request_id: str) -> 
         "orgId": org_id,
         "requestId": request_id,
         # What stood on the internal topic by itself is no request; it lies with the dead letters of updates.
-        "kind": KINDS.get(shown.origin.topic, KINDS[Topic.IDENTIFIER_UPDATES]),
+        "kind": KINDS.get(topic_of(shown.origin.topic), KINDS[Topic.IDENTIFIER_UPDATES]),
         "status": shown.status,
         "requestedAt": _instant(shown.requested_at),
         "decidedAt": timestamp(shown.decided_at),
@@ -155,7 +156,12 @@ def _scope(row: asyncpg.Record) -> Document:
 
 
 def _place(place: Coordinate) -> Document:
-    return {"topic": place.topic, "partition": place.partition, "offset": place.offset}
+    return {
+        "topic": topic_of(place.topic),
+        "incarnation": incarnation_of(place.topic),
+        "partition": place.partition,
+        "offset": place.offset,
+    }
 
 
 def _instant(at: datetime | None) -> str | None:

@@ -1,7 +1,7 @@
 -- mergeline's tables: the truth. `migrations/` lead to exactly this (a test compares the catalogs of both).
 --
--- * Every primary key but those of `ledger`, `partition_owner` and `migration` starts with org_id, so that the
---   tables can be hash-partitioned, or distributed by org_id, without a rewrite.
+-- * Every primary key but those of `ledger`, `partition_owner`, `topic_incarnation` and `migration` starts with org_id,
+--   so that the tables can be hash-partitioned, or distributed by org_id, without a rewrite.
 -- * Text is compared byte for byte ("C"): exactly as it was sent, and no index depends on the locale of a machine.
 -- * No foreign keys. An owner must be registered *and living*, which none can say; the advisory locks guarantee it,
 --   each write names what it replaces, and `mergeline verify` checks it.
@@ -89,7 +89,16 @@ create table catalog (
     primary key (org_id, version)
 );
 
--- Who may publish the answers to a partition, and how far it got.
+-- Which incarnation of an input topic, or of the internal one, the ledger goes on with. A topic is known by the id that
+-- Kafka gave it when it was created; those that are not here have their first.
+create table topic_incarnation (
+    topic text collate "C" primary key, -- without prefix
+    topic_id uuid, -- null: of brokers that give none
+    incarnation integer not null default 1 check (incarnation > 0)
+);
+
+-- Who may publish the answers to a partition, and how far it got. Here and below a topic has its incarnation behind its
+-- name, but for the first: commands-by-customer@2.
 create table partition_owner (
     group_id text collate "C" not null,
     topic text collate "C" not null, -- without prefix

@@ -3,7 +3,7 @@
 --
 --     psql --set role=mergeline_worker --file worker_grants.sql
 grant select on migration, catalog to :role;
-grant select, insert, update on customer, card, partition_owner, request to :role;
+grant select, insert, update on customer, card, partition_owner, request, topic_incarnation to :role;
 grant select, insert, update, delete on identifier to :role;
 grant select, insert on merge, ledger to :role;
 grant execute on function ledger_add_day(date) to :role;

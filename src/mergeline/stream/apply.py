@@ -20,6 +20,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from mergeline.domain.batch import Answer
+from mergeline.domain.incarnations import topic_of
 from mergeline.domain.messages import Message, Outgoing, Place
 from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
@@ -29,9 +30,10 @@ from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.ownership import claim, horizons
 from mergeline.store.write import write_progress
 from mergeline.stream.flood import FloodGate
+from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.origin import message_of, place_of
+from mergeline.stream.origin import message_of
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
@@ -45,9 +47,11 @@ class ApplyStage:
 
     name = "apply"
 
-    def __init__(self, settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, producers: Producers, offsets: Offsets, incarnations: Incarnations
+    ) -> None:
         self._settings, self._store, self._producers, self._offsets = settings, store, producers, offsets
-        self._prefix = settings.topic_prefix
+        self._incarnations = incarnations
         self._publisher: Publisher | None = None
         self._published: dict[Place, int] = {}
         self._horizons: Mapping[Place, int] = {}
@@ -62,7 +66,8 @@ class ApplyStage:
             PublishFailed: brokers or database are away, or a commit is unknown: not acquired, but to be released.
             SetupError: an operator must act.
         """
-        places: dict[Place, TopicPartition] = {place_of(partition, self._prefix): partition for partition in partitions}
+        await self._incarnations.acquire(partitions)
+        places = {self._incarnations.place(partition): partition for partition in partitions}
         await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         try:
             owned = await self._own(list(places))
@@ -98,10 +103,10 @@ class ApplyStage:
         """
         messages: list[Message] = []
         for partition, records, _ in batch:
-            place = place_of(partition, self._prefix)
+            place = self._incarnations.place(partition)
             messages += [message_of(record, place) for record in records]
         self._gate.saw(message.origin for message in messages)
-        raised = [place_of(partition, self._prefix) for partition in partitions]
+        raised = [self._incarnations.place(partition) for partition in partitions]
         answers = await apply_with_retries(
             self._store,
             messages,
@@ -124,7 +129,7 @@ class ApplyStage:
         await self._publisher.publish(records, ends)
         if self._publisher.transactional_id is None:
             await self._offsets.commit(ends)
-        self._published |= {place_of(partition, self._prefix): offset for partition, offset in ends.items()}
+        self._published |= {self._incarnations.place(partition): offset for partition, offset in ends.items()}
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
@@ -149,5 +154,5 @@ def _count(answers: Sequence[Answer]) -> None:
     oldest_ms = min((answer.message.timestamp_ms for answer in answers), default=None)
     if oldest_ms is not None:
         OLDEST_SECONDS.set(max(0.0, time.time() - oldest_ms / 1000))
-    for labels, count in Counter((answer.message.origin.topic, answer.kind) for answer in answers).items():
+    for labels, count in Counter((topic_of(answer.message.origin.topic), answer.kind) for answer in answers).items():
         MESSAGES.labels(*labels).inc(count)

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from mergeline.domain.incarnations import topic_of
 from mergeline.domain.messages import Coordinate, Place
+from mergeline.domain.vocabulary import dead_letter_topic
 from mergeline.errors import SetupError
 
 READ_BEFORE_A_VERDICT: Final = 1_000
@@ -59,10 +61,11 @@ class FloodGate:
                 del known[oldest]
         for place, run in runs.items():
             if run > self._limit and self._read[place] >= READ_BEFORE_A_VERDICT and self._stand_together(place):
+                topic = topic_of(place.topic)
                 raise DeadLetterFlood(
-                    f"{run} dead letters in a row came from {place.topic}, partition {place.partition}: most likely a "
-                    f"bad deploy of a producer, or of mergeline. Look at {place.topic}-dlt, mend that, and start the "
-                    "worker again; or raise MERGELINE_DEAD_LETTER_LIMIT (0: no limit) to let them pass."
+                    f"{run} dead letters in a row came from {topic}, partition {place.partition}: most likely a "
+                    f"bad deploy of a producer, or of mergeline. Look at {dead_letter_topic(topic)}, mend that, and "
+                    "start the worker again; or raise MERGELINE_DEAD_LETTER_LIMIT (0: no limit) to let them pass."
                 )
 
     def _stand_together(self, place: Place) -> bool:

@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
 from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.requests import TopicIds, TopicsRequest, topic_ids
 
 CALL_TIMEOUT_S: Final = 20.0
 THREAD_TIMEOUT_S: Final = 2.0
@@ -59,6 +60,23 @@ class Offsets:
             least = (floor or {}).get(partition, 0)
             found[partition] = position(partition, offset, starts[partition], ends[partition], least)
             self._committed.pop(partition, None)
+        return found
+
+    async def topic_ids(self, names: Sequence[str]) -> TopicIds:
+        """As `requests.topic_ids`.
+
+        Raises:
+            PublishFailed: if the broker does not answer in time.
+        """
+        client = self._consumer()._client  # noqa: SLF001
+
+        async def send(request: TopicsRequest) -> Any:
+            return await client.send(client.get_random_node(), request)
+
+        try:
+            found: TopicIds = await self._call(topic_ids, send, names)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise PublishFailed(type(error).__name__) from error
         return found
 
     async def confirm(self) -> None:
@@ -187,7 +205,8 @@ def position(partition: TopicPartition, committed: int | None, start: int, end: 
         )
     if max(floor, committed or 0) > end:
         raise SetupError(
-            f"The log of {name} ends at {end}, but {max(floor, committed or 0)} was published: the topic was "
-            "made anew. Use another MERGELINE_TOPIC_PREFIX and MERGELINE_GROUP_ID, or restore the topic."
+            f"The log of {name} ends at {end}, but {max(floor, committed or 0)} was published: Kafka was restored from "
+            "an older copy, or the topic was made anew. Restore it; or stop all workers and run: mergeline topics "
+            f"reset {partition.topic} --same-id (deploy/README.md)."
         )
     return max(committed if committed is not None else start, floor)

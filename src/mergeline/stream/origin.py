@@ -10,17 +10,19 @@ from typing import Any, Final, Protocol
 
 from aiokafka import TopicPartition
 
+from mergeline.domain.incarnations import MARK, name_of, topic_of
 from mergeline.domain.messages import Coordinate, Header, Message, Outgoing, Place
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 
 INTERNAL: Final = Topic.COMMANDS_BY_CUSTOMER.value
 ORIGIN: Final = "mergeline-origin"
-"""`topic/partition/offset/timestamp_ms/keyed`; keyed is 1 where the producer's key follows in `ORIGIN_KEY`."""
+"""`topic/partition/offset/timestamp_ms/keyed`; the topic with its incarnation, as in a `Place`; keyed is 1 where the
+producer's key follows in `ORIGIN_KEY`."""
 ORIGIN_KEY: Final = "mergeline-origin-key"
-
-
+LATER: Final = rf"(?:{MARK}(?:[2-9]|[1-9][0-9]{{1,8}}))?"
+"""An incarnation behind a topic's name, as `name_of` writes it."""
 _ORIGIN: Final = re.compile(
-    rf"({'|'.join(INPUT_TOPICS)})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,18}})/([01])".encode()
+    rf"((?:{'|'.join(INPUT_TOPICS)}){LATER})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,18}})/([01])".encode()
 )
 
 
@@ -57,9 +59,9 @@ def bytes_of(record: Content) -> int:
     return size
 
 
-def place_of(partition: TopicPartition, topic_prefix: str) -> Place:
+def place_of(partition: TopicPartition, topic_prefix: str, incarnation: int) -> Place:
     """A partition as the store and the messages name it."""
-    return Place(partition.topic.removeprefix(topic_prefix), partition.partition)
+    return Place(name_of(partition.topic.removeprefix(topic_prefix), incarnation), partition.partition)
 
 
 def routed(record: Record, place: Place, key: bytes) -> Outgoing:
@@ -74,7 +76,7 @@ def message_of(record: Record, place: Place) -> Message:
     """The message a record of `place` stands for: a routed one by its origin, any other as it is."""
     at = Coordinate(place.topic, place.partition, record.offset)
     headers = tuple(record.headers)
-    if headers and headers[0][0] == ORIGIN and place.topic == INTERNAL:
+    if headers and headers[0][0] == ORIGIN and topic_of(place.topic) == INTERNAL:
         match = _ORIGIN.fullmatch(headers[0][1] or b"")
         keyed = match is not None and match[5] == b"1"
         if match is not None and (not keyed or (headers[1:2] and headers[1][0] == ORIGIN_KEY)):

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 import aiokafka.producer.sender
@@ -24,6 +24,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.domain.messages import Header, Outgoing
 from mergeline.errors import SetupError
@@ -36,6 +37,8 @@ LARGE_BYTES: Final = 64 * 1024
 """A larger value is no request; it travels as a dead letter, alone in its broker batch."""
 HASHES_CACHED_MAX: Final = 1 << 16
 """Keys whose hash is remembered: it is computed in Python, and a customer's key comes three times a request."""
+Ends: TypeAlias = Mapping[TopicPartition, int] | Mapping[TopicPartition, OffsetAndMetadata]
+"""Of partitions, the offset to go on with."""
 KEY_MAX_BYTES: Final = 1024
 """A longer key is none of ours: it is neither worth a second of computing nor a place in a cache."""
 GZIP: Final = 1
@@ -155,7 +158,7 @@ class Publisher:
             await self.kill()
             raise
 
-    async def publish(self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int]) -> None:
+    async def publish(self, records: Sequence[Outgoing], offsets: Ends) -> None:
         """Publish all records, in order by partition; with a transaction the offsets too.
 
         Raises:
@@ -181,7 +184,7 @@ class Publisher:
                 return ended.exception() or error
         return error
 
-    async def _publish(self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int]) -> None:
+    async def _publish(self, records: Sequence[Outgoing], offsets: Ends) -> None:
         producer = self._producer
         if self.transactional_id is None:
             await self._send(records)

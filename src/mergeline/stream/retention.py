@@ -7,11 +7,16 @@ is left out because its configs are hidden from us.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from aiokafka import TopicPartition
+
+from mergeline.domain.incarnations import FIRST
 from mergeline.domain.messages import Place
 from mergeline.domain.vocabulary import INPUT_TOPICS
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
+from mergeline.store.incarnations import Incarnation
 from mergeline.stream.origin import place_of
+from mergeline.stream.requests import TopicIds, topic_ids
 from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partitions_of, read_configs
 
 
@@ -19,12 +24,12 @@ from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partition
 class Deliverable:
     """Of each input topic by its full name, how long it can deliver a message (None: for ever); and the progress.
 
-    `published`: of each partition that the group has read, by the topic's name without prefix, the first offset that is
-    not published.
+    `committed`: the group's offsets; `topic_ids`: of the topics that they are of, by full name.
     """
 
     kept_ms: Mapping[str, int | None]
-    published: Mapping[Place, int]
+    committed: Mapping[TopicPartition, int]
+    topic_ids: TopicIds
 
     def days_least(self) -> int | None:
         """The whole days that the ledger has to remember, or None for ever."""
@@ -35,6 +40,19 @@ class Deliverable:
         """The topics that decide this."""
         worst = max(_infinite(kept) for kept in self.kept_ms.values())
         return [name for name, kept in self.kept_ms.items() if _infinite(kept) == worst]
+
+    def published(self, topic_prefix: str, known: Mapping[str, Incarnation]) -> dict[Place, int]:
+        """Of each partition that the group has read, the first offset that is not published.
+
+        Offsets in a topic that was made anew, and that no worker has read yet, say nothing of what the ledger has.
+        """
+        found = {}
+        for partition, offset in self.committed.items():
+            incarnation = known.get(partition.topic.removeprefix(topic_prefix), Incarnation(FIRST, None))
+            topic_id = self.topic_ids.get(partition.topic)
+            if None in (topic_id, incarnation.topic_id) or topic_id == incarnation.topic_id:
+                found[place_of(partition, topic_prefix, incarnation.number)] = offset
+        return found
 
 
 async def read_deliverable(settings: Settings) -> Deliverable:
@@ -50,19 +68,19 @@ async def read_deliverable(settings: Settings) -> Deliverable:
     async with admin(settings) as client:
         await partitions_of(client, names)
         configs, hidden = await read_configs(client, names)
-        committed = await client.list_consumer_group_offsets(settings.group_id)
+        offsets = await client.list_consumer_group_offsets(settings.group_id)
+        committed = {
+            partition: known.offset
+            for partition, known in offsets.items()
+            if partition.topic.startswith(settings.topic_prefix) and known.offset >= 0
+        }
+        ids = await topic_ids(client._send_request, sorted({partition.topic for partition in committed}))  # noqa: SLF001
     if hidden:
         raise SetupError(
             f"The configs of {', '.join(hidden)} are hidden from us, so nobody knows how long messages are kept there. "
             "Allow DescribeConfigs on them."
         )
-    prefix = settings.topic_prefix
-    published = {
-        place_of(partition, prefix): known.offset
-        for partition, known in committed.items()
-        if partition.topic.startswith(prefix) and known.offset >= 0
-    }
-    return Deliverable({name: kept_ms(configs[name]) for name in names}, published)
+    return Deliverable({name: kept_ms(configs[name]) for name in names}, committed, ids)
 
 
 def _infinite(kept: int | None) -> float:

@@ -3,12 +3,9 @@ group, reads or publishes, long after whoever deployed it has looked away.
 
 In: an admin client, settings. Out: nothing, or a `SetupError` that names what is to be granted. Never: a group
 joined, a record written.
-
-Asks by two requests that tell what is allowed (KIP-430), which aiokafka 0.14.0 has not got, or not whole.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
@@ -16,15 +13,13 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     TransactionalIdAuthorizationFailed,
 )
-from aiokafka.protocol.admin import DescribeGroupsResponse_v3
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_letter_topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.clients import denied
 from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX
+from mergeline.stream.requests import GroupRequest, TopicsRequest
 from mergeline.stream.topics import full_name
 
 READ: Final = 3
@@ -33,78 +28,6 @@ WRITE: Final = 4
 _NAMES: Final = {READ: "Read", WRITE: "Write"}
 _TRANSACTION: Final = 1
 """Kafka's number of a coordinator of transactions."""
-
-
-class _TopicsResponse(Response):
-    API_KEY = 3
-    API_VERSION = 8
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("brokers", Array(("node_id", Int32), ("host", String()), ("port", Int32), ("rack", String()))),
-        ("cluster_id", String()),
-        ("controller_id", Int32),
-        (
-            "topics",
-            Array(
-                ("error_code", Int16),
-                ("name", String()),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    Array(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", Array(Int32)),
-                        ("in_sync", Array(Int32)),
-                        ("offline", Array(Int32)),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-            ),
-        ),
-        ("cluster_authorized_operations", Int32),
-    )
-
-
-class _TopicsStruct(RequestStruct):
-    API_KEY = 3
-    API_VERSION = 8
-    RESPONSE_TYPE = _TopicsResponse
-    SCHEMA = Schema(
-        ("topics", Array(String())),
-        ("allow_auto_topic_creation", Boolean),
-        ("include_cluster_authorized_operations", Boolean),
-        ("include_topic_authorized_operations", Boolean),
-    )
-
-
-class _TopicsRequest(Request[_TopicsStruct]):
-    API_KEY: ClassVar[int] = 3
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = list(names)
-
-    def build(self, request_struct_class: Any) -> Any:
-        return request_struct_class(self._names, False, False, True)
-
-
-class _GroupStruct(RequestStruct):
-    API_KEY = 15
-    API_VERSION = 3
-    RESPONSE_TYPE = DescribeGroupsResponse_v3  # aiokafka's own struct names that of version 2, which lacks the answer
-    SCHEMA = Schema(("groups", Array(String())), ("include_authorized_operations", Boolean))
-
-
-class _GroupRequest(Request[_GroupStruct]):
-    API_KEY: ClassVar[int] = 15
-
-    def __init__(self, group_id: str) -> None:
-        self._group_id = group_id
-
-    def build(self, request_struct_class: Any) -> Any:
-        return request_struct_class([self._group_id], True)
 
 
 async def check_rights(client: AIOKafkaAdminClient, settings: Settings) -> None:
@@ -127,7 +50,7 @@ async def _lacking_topics(client: AIOKafkaAdminClient, settings: Settings) -> li
         needed += [(Topic.COMMANDS_BY_CUSTOMER, READ), (Topic.COMMANDS_BY_CUSTOMER, WRITE)]
     needed += [(topic, WRITE) for topic in (*map(dead_letter_topic, INPUT_TOPICS), *EVENT_TOPICS)]
     names = {full_name(settings, topic) for topic, _ in needed}
-    response = await client._send_request(_TopicsRequest(sorted(names)))  # noqa: SLF001 (there is no other way)
+    response = await client._send_request(TopicsRequest(sorted(names)))  # noqa: SLF001 (there is no other way)
     allowed = {topic["name"]: topic["authorized_operations"] for topic in response.to_object()["topics"]}
     return [
         f"{_NAMES[operation]} {name}"
@@ -144,7 +67,7 @@ async def _lacking_group(client: AIOKafkaAdminClient, group_id: str) -> list[str
         return [f"Read group {group_id}"]
     except GroupCoordinatorNotAvailableError:  # the cluster's first group: the broker is making the topic for it
         return []
-    response = await client._send_request(_GroupRequest(group_id), coordinator)  # noqa: SLF001 (as above)
+    response = await client._send_request(GroupRequest(group_id), coordinator)  # noqa: SLF001 (as above)
     (group,) = response.to_object()["groups"]
     is_allowed = group["error_code"] == 0 and group["authorized_operations"] >> READ & 1
     return [] if is_allowed else [f"Read group {group_id}"]

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka import TopicPartition
 
+from mergeline.domain.incarnations import topic_of
 from mergeline.domain.messages import Outgoing
 from mergeline.domain.routing import routing_key
+from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.origin import place_of, routed
+from mergeline.stream.origin import routed
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
@@ -28,8 +30,8 @@ class RouteStage:
 
     name = "route"
 
-    def __init__(self, producers: Producers, offsets: Offsets, topic_prefix: str) -> None:
-        self._producers, self._offsets, self._prefix = producers, offsets, topic_prefix
+    def __init__(self, producers: Producers, offsets: Offsets, incarnations: Incarnations) -> None:
+        self._producers, self._offsets, self._incarnations = producers, offsets, incarnations
         self._publisher: Publisher | None = None
         self._trailing: Trailing | None = None
 
@@ -37,6 +39,7 @@ class RouteStage:
         self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
         """A new producer, and where the group stands; what is published and not committed is committed soon."""
+        await self._incarnations.acquire(partitions)
         self._publisher = await self._producers.start()
         positions = await self._offsets.positions(partitions)
         left = {tp: end for tp, end in published.items() if end > positions[tp]}
@@ -47,8 +50,9 @@ class RouteStage:
         """Each record under its new key."""
         works: list[Work] = []
         for partition, records, _ in batch:
-            place = place_of(partition, self._prefix)
-            outgoing = [(routed(record, place, routing_key(*place, record.value)),) for record in records]
+            place = self._incarnations.place(partition)
+            about = topic_of(place.topic), place.partition
+            outgoing = [(routed(record, place, routing_key(*about, record.value)),) for record in records]
             works.append(Work(partition, [record.offset for record in records], outgoing))
         return works
 

@@ -8,6 +8,7 @@ JoinGroup callback, directly before the flow resumes; `on_partitions_revoked` be
 `on_before_shutdown` before the group is left.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from mergeline.stream.apply import ApplyStage
 from mergeline.stream.assignment import Assignment, Reader
 from mergeline.stream.clients import denied
 from mergeline.stream.consumer import BatchSchema, batch_consumer
+from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
 from mergeline.stream.route import RouteStage
@@ -68,7 +70,8 @@ class Worker:
         self.settings, self._fail = settings, fail
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
-        readers = _readers(settings, store, producers, offsets)
+        self._fail, self._incarnations = fail, Incarnations(store, offsets, settings.topic_prefix)
+        readers = _readers(settings, store, producers, offsets, self._incarnations)
         self.assignment = Assignment(self.app, readers, settings, fail)
         self.app.transport.Consumer = batch_consumer(
             dict(client_options), self.assignment, fail, partial(denied, settings)
@@ -93,8 +96,8 @@ class Worker:
         return None if self.assignment.is_open else "no partitions are open (not yet assigned, or being acquired)"
 
     async def watch(self) -> None:
-        """The watchdog, for ever."""
-        await self._watchdog.run()
+        """The watchdog and the look at the topics, for ever."""
+        await asyncio.gather(self._watchdog.run(), self._incarnations.watch(self._fail))
 
     def boot(self, starts: Sequence[Step], tasks: Sequence[Step], stops: Sequence[Step]) -> None:
         """What else runs in this process: `starts` before the consumer starts, `stops` after it stopped."""
@@ -151,15 +154,17 @@ class Worker:
         self.app.on_before_shutdown.connect(leaving, weak=False)
 
 
-def _readers(settings: Settings, store: Store, producers: Producers, offsets: Offsets) -> list[Reader]:
+def _readers(
+    settings: Settings, store: Store, producers: Producers, offsets: Offsets, incarnations: Incarnations
+) -> list[Reader]:
     """With keyed requests `apply` reads the public topics, and there is no router."""
     prefix = settings.topic_prefix
     public = frozenset(prefix + topic for topic in INPUT_TOPICS)
-    apply = ApplyStage(settings, store, producers, offsets)
+    apply = ApplyStage(settings, store, producers, offsets, incarnations)
     if settings.requests_keyed:
         return [Reader(apply, public, settings.apply_lanes)]
     routed = frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
-    return [Reader(RouteStage(producers, offsets, prefix), public), Reader(apply, routed, settings.apply_lanes)]
+    return [Reader(RouteStage(producers, offsets, incarnations), public), Reader(apply, routed, settings.apply_lanes)]
 
 
 def _faust_app(settings: Settings, folder: Path) -> faust.App:

@@ -89,7 +89,16 @@ create table catalog (
     primary key (org_id, version)
 );
 
--- Who may publish the answers to a partition, and how far it got.
+-- Which incarnation of an input topic, or of the internal one, the ledger goes on with. A topic is known by the id that
+-- Kafka gave it when it was created; those that are not here have their first.
+create table topic_incarnation (
+    topic text collate "C" primary key, -- without prefix
+    topic_id uuid, -- null: of brokers that give none
+    incarnation integer not null default 1 check (incarnation > 0)
+);
+
+-- Who may publish the answers to a partition, and how far it got. Here and below a topic has its incarnation behind its
+-- name, but for the first: commands-by-customer@2.
 create table partition_owner (
     group_id text collate "C" not null,
     topic text collate "C" not null, -- without prefix

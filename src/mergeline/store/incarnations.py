@@ -1,0 +1,106 @@
+"""Which incarnation of each topic the ledger goes on with, and by what id Kafka knows it.
+
+In: the ids that topics have now. Out: what is recorded of them; the next incarnation of one of them. Never: another id
+over one that is recorded, but by `next_incarnation`; two workers that record different ones.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from mergeline.domain.incarnations import name_of
+from mergeline.domain.ledger import LedgerRow
+from mergeline.store.rows import ledger_row_of
+from mergeline.store.statements import Statements, bounds
+
+LOCK_WAIT_MS_MAX: Final = 10_000
+STATEMENT_MS_MAX: Final = 60_000
+IDLE_MS_MAX: Final = 120_000
+"""While the rows of a topic are locked, Kafka is spoken to: fenced producers, committed offsets."""
+
+
+UNPUBLISHED_MAX: Final = 50_000
+"""More than workers ever have in hand, with the settings that they begin with; it bounds what is kept in memory."""
+
+
+class Incarnation(NamedTuple):
+    """What is recorded of a topic."""
+
+    number: int
+    topic_id: UUID | None
+    """None where its brokers give no ids."""
+
+
+class Turn:
+    """A topic whose rows are locked, before it begins its next incarnation."""
+
+    def __init__(
+        self,
+        db: Statements,
+        topic: str,
+        known: Mapping[str, Incarnation],
+        owners: frozenset[str],
+        unpublished: Sequence[LedgerRow],
+    ) -> None:
+        self.now = known[topic]
+        self.others = {other: incarnation for other, incarnation in known.items() if other != topic}
+        self.transactional_ids = owners
+        """Of whoever may still publish answers of this incarnation."""
+        self.unpublished = unpublished
+        """Answers of this incarnation that are stored and not known to be published, in order; at most
+        `UNPUBLISHED_MAX`."""
+        self._db, self._topic = db, topic
+
+    async def write(self, topic_id: UUID | None, number: int) -> None:
+        """Go on with this one, once the block ends."""
+        await self._db.execute("incarnation_write", self._topic, topic_id, number)
+
+
+async def read_incarnations(db: Statements) -> dict[str, Incarnation]:
+    """Everything that is recorded, by topic (without prefix)."""
+    rows = await db.fetch("incarnations_read")
+    return {row["topic"]: Incarnation(row["incarnation"], row["topic_id"]) for row in rows}
+
+
+async def record(db: Statements, topic_ids: Mapping[str, UUID | None]) -> dict[str, Incarnation]:
+    """What is recorded of these topics, the ids of those that are new being recorded now.
+
+    Args:
+        db: outside of a transaction, so that what another worker records meanwhile is read.
+        topic_ids: by topic (without prefix); None by brokers that give none.
+    """
+    known = await read_incarnations(db)
+    new = {topic: topic_id for topic, topic_id in topic_ids.items() if _is_new(known.get(topic), topic_id)}
+    if new:
+        await db.execute("incarnations_record", list(new), list(new.values()))
+        known = await read_incarnations(db)
+    return {topic: known[topic] for topic in topic_ids}
+
+
+def _is_new(known: Incarnation | None, topic_id: UUID | None) -> bool:
+    return known is None or (known.topic_id is None and topic_id is not None)
+
+
+@asynccontextmanager
+async def next_incarnation(db: Statements, group_id: str, topic: str) -> AsyncIterator[Turn | None]:
+    """Lock what is recorded of a topic and of who owns its partitions; commits at the end of the block.
+
+    Args:
+        db: outside of a transaction.
+        group_id: whose partitions.
+        topic: without prefix.
+
+    Returns:
+        None where nothing was ever recorded.
+    """
+    async with db.transaction(bounds(LOCK_WAIT_MS_MAX, STATEMENT_MS_MAX, IDLE_MS_MAX)):
+        if not await db.fetch("incarnation_lock", topic):
+            yield None
+            return
+        known = await read_incarnations(db)
+        name = name_of(topic, known[topic].number)
+        owners = await db.fetch("incarnation_owners", group_id, name)
+        unpublished = [*map(ledger_row_of, await db.fetch("incarnation_unpublished", group_id, name, UNPUBLISHED_MAX))]
+        ids = frozenset(row["transactional_id"] for row in owners if row["transactional_id"] is not None)
+        yield Turn(db, topic, known, ids, unpublished)

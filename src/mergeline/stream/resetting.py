@@ -1,0 +1,258 @@
+"""A new incarnation of a topic that was made anew: `mergeline topics reset`.
+
+In: the topic, an admin client, a connection to the database. Out: what is (or would be) done. Never: a reset while
+workers are members of the group, of a topic that is the one the ledger knows, or one that is half done and cannot be
+done again.
+
+The database goes last. Until it commits workers find that the topic was made anew, and read nothing. What is done
+before can be done again: former owners are fenced, so that none that sleeps wakes up to commit an offset of the former
+log; then the group's offsets are set to the start of the new one, in one transaction with what those had not published.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgressError, UnknownMemberIdError, for_code
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.structs import OffsetAndMetadata
+
+from mergeline.domain.messages import Outgoing
+from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
+from mergeline.errors import SetupError
+from mergeline.settings import Settings, variable
+from mergeline.store.incarnations import Incarnation, Turn, next_incarnation
+from mergeline.store.statements import Connection, Statements
+from mergeline.stream.clients import client_options, started
+from mergeline.stream.incarnations import topics_read
+from mergeline.stream.leftovers import records_of
+from mergeline.stream.offsets import NO_GENERATION
+from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX, Producers
+from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.requests import GroupRequest, topic_ids
+from mergeline.stream.topics import full_name, partitions_of
+
+COORDINATOR_POLL_MS: Final = 100
+AS_BROKERS_KEEP_IT: Final = -1
+"""The retention of a committed offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A topic before and after; `topic` by its full name.
+
+    `read_again`: topics, by full name, of which the group begins at the start of the log. `published`: answers to
+    messages of the former log that were stored, not known to be published, and are so now. `lost`: dead letters among
+    those whose message is gone.
+    """
+
+    topic: str
+    was: Incarnation
+    now: Incarnation
+    read_again: list[str]
+    published: int
+    lost: int
+
+
+def topic_meant(settings: Settings, given: str) -> str:
+    """The topic, without prefix, that somebody names with or without it.
+
+    Raises:
+        SetupError: if it is none that workers read.
+    """
+    topics = topics_read(settings)
+    for topic in (given, given.removeprefix(settings.topic_prefix)):
+        if topic in topics:
+            return str(Topic(topic))
+    raise SetupError(f"{given} is no topic that workers read. Those are: {', '.join(topics)}.")
+
+
+async def reset(
+    settings: Settings,
+    client: AIOKafkaAdminClient,
+    connection: Connection,
+    topic: str,
+    *,
+    keep_offsets: bool = False,
+    same_id: bool = False,
+    change: bool = True,
+) -> Reset:
+    """Begin the next incarnation of a topic.
+
+    Args:
+        settings: brokers, group, prefix.
+        client: of the brokers.
+        connection: to the database.
+        topic: without prefix.
+        keep_offsets: it has the messages of the one before, at the same offsets: only its id is another.
+        same_id: although its id is the one that is known, or its brokers give none.
+        change: else it is only said what would be done.
+
+    Raises:
+        SetupError: if that may not be, or brokers do not answer; it can be run again.
+    """
+    name = full_name(settings, topic)
+    await partitions_of(client, [name])
+    found = (await topic_ids(client._send_request, [name])).get(name)  # noqa: SLF001 (there is no other way)
+    await _check_idle(client, settings)
+    async with next_incarnation(Statements(connection), settings.group_id, topic) as turn:
+        if turn is None:
+            raise SetupError(f"{name} was never read with this database, so there is nothing to reset.")
+        _check_another(name, turn.now.topic_id, found, same_id=same_id)
+        now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
+        again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
+        left = () if keep_offsets else turn.unpublished
+        records, lost = await records_of(settings, left, turn.others) if left else ([], 0)
+        if change:
+            if not keep_offsets:
+                await _fence(settings, turn)
+                await _begin(settings, client, again, records, f"incarnation {now.number}")
+            await turn.write(now.topic_id, now.number)
+    return Reset(name, turn.now, now, again, len(left) - lost, lost)
+
+
+def _read_again(topic: str) -> list[str]:
+    """What was routed to the internal topic and not applied went with it; what was applied is known by its origin."""
+    return [topic, *INPUT_TOPICS] if topic == Topic.COMMANDS_BY_CUSTOMER else [topic]
+
+
+def _check_another(name: str, known: UUID | None, found: UUID | None, *, same_id: bool) -> None:
+    if same_id or (found is not None and found != known):
+        return
+    if found is None:
+        raise SetupError(
+            f"The brokers give {name} no id, so nobody can tell whether it was made anew. If it was: --same-id."
+        )
+    raise SetupError(
+        f"{name} is the topic that is known ({found}): it was not made anew. If Kafka was restored from an older "
+        "copy, so that its log lacks messages that were answered: --same-id."
+    )
+
+
+async def _check_idle(client: AIOKafkaAdminClient, settings: Settings) -> None:
+    """Refuse while the group has members."""
+    coordinator = await _coordinator(client, settings)
+    response = await client._send_request(GroupRequest(settings.group_id), coordinator)  # noqa: SLF001 (as above)
+    (group,) = response.to_object()["groups"]
+    if group["error_code"]:
+        raise for_code(group["error_code"])(settings.group_id)
+    if group["members"]:
+        raise SetupError(_busy(settings, f"{len(group['members'])} members"))
+
+
+async def _coordinator(client: AIOKafkaAdminClient, settings: Settings) -> int:
+    """The group's; for the first group of a new cluster it takes a moment until there is one."""
+    for _ in range(settings.start_timeout_ms // COORDINATOR_POLL_MS):
+        with suppress(GroupCoordinatorNotAvailableError):
+            return int(await client.find_coordinator(settings.group_id))
+        await asyncio.sleep(COORDINATOR_POLL_MS / 1000)
+    return int(await client.find_coordinator(settings.group_id))
+
+
+def _busy(settings: Settings, members: str) -> str:
+    return (
+        f"The group {settings.group_id} has {members}. Stop all workers, then run this again. (One that did not leave, "
+        f"since it was killed, counts for another {variable('session_timeout_ms')}.)"
+    )
+
+
+async def _begin(
+    settings: Settings, client: AIOKafkaAdminClient, again: Sequence[str], records: Sequence[Outgoing], mark: str
+) -> None:
+    """Set the group's offsets to the start of these topics, of which the first was made anew; publish what is left."""
+    starts = await _starts(settings, client, again)
+    own = {partition: start for partition, start in starts.items() if partition.topic == again[0]}
+    await _commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
+    if records:
+        await _publish(settings, client, records, own, mark)
+    else:
+        await _commit(settings, client, own)
+
+
+async def _fence(settings: Settings, turn: Turn) -> None:
+    """Have whoever owned partitions of the former log publish nothing any more."""
+    producers = Producers(settings, client_options(settings))
+    try:
+        await asyncio.gather(*(producers.fence(one) for one in sorted(turn.transactional_ids)))
+    except PublishFailed as error:
+        raise SetupError(f"Former workers could not be locked out: {error}. Run it again.") from None
+
+
+async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[TopicPartition, int]:
+    """Where the logs of these topics start."""
+    counts = await partitions_of(client, names)
+    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+        found: dict[TopicPartition, int] = await consumer.beginning_offsets(
+            [TopicPartition(name, number) for name in names for number in range(counts[name])]
+        )
+    return found
+
+
+async def _commit(
+    settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: str = ""
+) -> None:
+    """Commit as nobody, which brokers take while the group has no members.
+
+    Raises:
+        SetupError: if it has some.
+        KafkaError: if it may not be.
+    """
+    by_topic: dict[str, list[tuple[int, int, str]]] = {}
+    for partition, end in ends.items():
+        by_topic.setdefault(partition.topic, []).append((partition.partition, end, mark))
+    request = OffsetCommitRequest(settings.group_id, NO_GENERATION, "", AS_BROKERS_KEEP_IT, list(by_topic.items()))
+    coordinator = await _coordinator(client, settings)
+    response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
+    for _, answers in response.topics:
+        for _, code in answers:
+            error = for_code(code)
+            if error in (UnknownMemberIdError, RebalanceInProgressError):
+                raise SetupError(_busy(settings, "members again"))
+            if code:
+                raise error(settings.group_id)
+
+
+async def _publish(
+    settings: Settings,
+    client: AIOKafkaAdminClient,
+    records: Sequence[Outgoing],
+    starts: Mapping[TopicPartition, int],
+    mark: str,
+) -> None:
+    """Publish what former workers did not, and mark the offsets of the topic with it, so that it is done once.
+
+    Raises:
+        SetupError: if brokers do not answer; it can be run again.
+    """
+    producers = Producers(settings, client_options(settings))
+    exactly_once = settings.delivery == "exactly_once"
+    # The same id each time: an earlier run that sleeps, or was killed, is locked out, and its transaction settled.
+    own_id = f"{TRANSACTIONAL_ID_PREFIX}{settings.group_id}-reset-{next(iter(starts)).topic}"
+    try:
+        publisher = await producers.start(own_id if exactly_once else None)
+        try:
+            if await _is_marked(settings, client, starts, mark):
+                return
+            await _commit(settings, client, starts)
+            marked = {partition: OffsetAndMetadata(start, mark) for partition, start in starts.items()}
+            await publisher.publish(records, marked)
+        finally:
+            await publisher.kill()
+    except PublishFailed as error:
+        raise SetupError(f"What former workers did not publish could not be: {error}. Run it again.") from None
+    if not exactly_once:
+        await _commit(settings, client, starts, mark)
+
+
+async def _is_marked(
+    settings: Settings, client: AIOKafkaAdminClient, starts: Mapping[TopicPartition, int], mark: str
+) -> bool:
+    committed = await client.list_consumer_group_offsets(
+        settings.group_id, await _coordinator(client, settings), list(starts)
+    )
+    return all(partition in committed and committed[partition].metadata == mark for partition in starts)

@@ -1,0 +1,33 @@
+"""`python -m tests.worker.breaking_off topics reset ...`: a reset that is killed behind one of its steps.
+
+In: MERGELINE_TEST_STOP_AT names the step. Out: the functions of production, wrapped from outside.
+"""
+
+import os
+import signal
+
+import mergeline.stream.resetting
+from mergeline.cli import main
+from mergeline.store.incarnations import Turn
+
+STEPS = {
+    "fenced": (mergeline.stream.resetting, "_fence"),
+    "published": (mergeline.stream.resetting, "_begin"),
+    "written": (Turn, "write"),
+}
+
+
+def killed_behind(step):
+    owner, name = STEPS[step]
+    original = getattr(owner, name)
+
+    async def wrapped(*arguments, **options):
+        await original(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    killed_behind(os.environ["MERGELINE_TEST_STOP_AT"])
+    main(prog_name="mergeline")
