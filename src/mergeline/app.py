@@ -24,11 +24,13 @@ import structlog
 import uvloop
 
 from mergeline.database import keep_days, not_ready, open_store
+from mergeline.domain.vocabulary import Topic
 from mergeline.errors import MergelineError, SetupError
 from mergeline.health import HealthServer
 from mergeline.logs import configure
 from mergeline.settings import Settings, unknown_variables, variable
 from mergeline.store import Store
+from mergeline.store.incarnations import published_offsets
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
 from mergeline.stream.incarnations import check_recorded, topics_read
@@ -166,13 +168,16 @@ async def _prepared(settings: Settings) -> Store:
             ids = await topic_ids(client._send_request, names)  # noqa: SLF001 (there is no other way)
         for line in warnings:
             log.warning("topics.check", problem=line)
-        if settings.requests_keyed:
-            await check_drained(settings)
         return ids
+
+    async def drained() -> None:
+        await check_drained(settings, await published_offsets(store, Topic.COMMANDS_BY_CUSTOMER))
 
     ids = await _patiently(topics, deadline)
     store = await _patiently(lambda: open_store(settings), deadline)
     await check_recorded(store, settings, ids)
+    if settings.requests_keyed:
+        await _patiently(drained, deadline)
     return store
 
 

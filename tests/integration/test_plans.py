@@ -40,6 +40,7 @@ NOT_PLANNED = {
     "incarnation_lock": "topic_incarnation has a row a topic",
     "incarnation_write": "topic_incarnation has a row a topic",
     "incarnation_owners": "partition_owner has a row a partition",
+    "published_offsets": "partition_owner has a row a partition",
     "migrations_exist": "a few rows",
     "migrations_applied": "a few rows",
     "migration_insert": "a few rows",

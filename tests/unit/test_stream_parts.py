@@ -70,6 +70,15 @@ def test_a_routed_message_reads_back_as_it_was(key, headers, value, sent_in, rea
     assert (message.key, message.value, message.headers, message.timestamp_ms) == (key, value, tuple(headers), 77)
 
 
+@pytest.mark.parametrize("timestamp_ms", [-(2**63), -1, 0, 1_763_000_000_000_000_000, 2**63 - 1])
+def test_whatever_time_a_broker_takes_reads_back(timestamp_ms):
+    sent = Record("p.identifier-updates", 3, 42, timestamp=timestamp_ms)
+    out = routed(sent, Place("identifier-updates", 3), b"1:2")
+    read = Record("p.commands-by-customer", 1, 9, out.key, out.value, out.headers)
+    message = message_of(read, Place("commands-by-customer", 1))
+    assert (message.origin.topic, message.timestamp_ms) == ("identifier-updates", timestamp_ms)
+
+
 def test_origin_headers_on_a_public_topic_are_the_producers_own():
     headers = (("mergeline-origin", b"identifier-updates/0/0/0/0"),)
     message = message_of(Record("p.identifier-updates", 3, 42, b"k", b"{}", headers), Place("identifier-updates", 3))
@@ -118,6 +127,7 @@ PARTITION = TopicPartition("t", 0)
         pytest.param(4, 0, 10, 6, 6, id="published further than committed"),
         pytest.param(None, 0, 10, 6, 6, id="the group's offsets expired: not everything again"),
         pytest.param(10, 0, 10, 10, 10, id="at the end"),
+        pytest.param(4, 5, 10, 6, 6, id="committed late, and published before it expired"),
     ],
 )
 def test_a_partition_goes_on(committed, start, end, floor, expected):
@@ -128,6 +138,7 @@ def test_a_partition_goes_on(committed, start, end, floor, expected):
     ("committed", "start", "end", "floor", "words"),
     [
         pytest.param(4, 5, 10, 0, "expired before they were read", id="records expired unread"),
+        pytest.param(None, 7, 10, 6, "read up to 6, the log starts at 7", id="so did the group's offsets"),
         pytest.param(None, 0, 10, 11, "made anew", id="the topic was made anew, offsets expired"),
         pytest.param(11, 0, 10, 0, "made anew", id="the topic was made anew"),
     ],

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from tests.worker.harness import OUTCOMES, UPDATES, adding
 
 CHUNK, PAUSE_S = 30, 0.1
@@ -58,3 +59,12 @@ async def until_somebody_waits(world):
                  where not l.granted and d.datname = current_database()"""
     while not await world.sql(waiting):
         await asyncio.sleep(0.05)
+
+
+async def without_offsets(world):
+    """Its group has none any more; nobody is in it."""
+    async with world.admin() as admin:
+        coordinator = await admin.find_coordinator(world.group)
+        response = await admin._send_request_to_node(coordinator, DeleteGroupsRequest([world.group]))
+    assert response.results == [(world.group, 0)]
+    assert await world.committed() == {}

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
-from aiokafka.protocol.admin import DeleteGroupsRequest
 from tests.worker.harness import CARDS, adding
+from tests.worker.load import without_offsets
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,7 @@ async def test_a_group_whose_offsets_expired_publishes_nothing_again(module_worl
     assert (await asyncio.to_thread(worker.stop))[0] == 0
     before = module_world.counts()
 
-    async with module_world.admin() as admin:
-        coordinator = await admin.find_coordinator(module_world.group)
-        response = await admin._send_request_to_node(coordinator, DeleteGroupsRequest([module_world.group]))
-    assert response.results == [(module_world.group, 0)]
-    assert await module_world.committed() == {}
+    await without_offsets(module_world)
 
     worker = module_world.worker()
     await module_world.outcomes_of([adding(customer, f"second-{customer}") for customer in customers])

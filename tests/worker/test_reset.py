@@ -166,7 +166,7 @@ async def unpublished(world):
     return count
 
 
-async def test_a_worker_that_slept_through_a_reset_with_its_transaction_to_end_publishes_nothing_and_what_it_had_not_is_published(lived):
+async def test_a_worker_that_slept_through_a_reset_in_its_transaction_publishes_nothing_and_the_reset_does(lived):
     sleeping, requests, places = await leave_answers(lived, "committing", "SIGSTOP")
     left = await unpublished(lived)
     assert left > 0

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from mergeline.domain.incarnations import name_of
+from mergeline.domain.incarnations import FIRST, name_of
 from mergeline.domain.ledger import LedgerRow
+from mergeline.store.apply import Store
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, bounds
 
@@ -80,6 +81,15 @@ async def record(db: Statements, topic_ids: Mapping[str, UUID | None]) -> dict[s
 
 def _is_new(known: Incarnation | None, topic_id: UUID | None) -> bool:
     return known is None or (known.topic_id is None and topic_id is not None)
+
+
+async def published_offsets(store: Store, topic: str) -> dict[int, int]:
+    """How far each partition of a topic (without prefix), as it is now, is known to be published."""
+    async with store.statements() as db:
+        known = (await read_incarnations(db)).get(topic)
+        name = name_of(topic, known.number if known is not None else FIRST)
+        rows = await db.fetch("published_offsets", store.options.group_id, name)
+    return {row["partition"]: row["published_offset"] for row in rows}
 
 
 @asynccontextmanager

@@ -502,6 +502,9 @@ select from topic_incarnation where topic = $1 for update;
 -- The rows of all partitions of a topic, in the order of every locker.
 select transactional_id from partition_owner where group_id = $1 and topic = $2 order by partition for update;
 
+-- name: published_offsets
+select partition, published_offset from partition_owner where group_id = $1 and topic = $2;
+
 -- name: incarnation_unpublished
 -- Answers to messages that were read there and that are not known to be published, in order, at most $3.
 select behind.*

@@ -27,9 +27,10 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import Kind, describe, kind_of
-from mergeline.store.ownership import claim, horizons
+from mergeline.store.ownership import Owner, claim, horizons
 from mergeline.store.write import write_progress
 from mergeline.stream.flood import FloodGate
+from mergeline.stream.forgotten import check_remembered, gaps
 from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
@@ -70,7 +71,7 @@ class ApplyStage:
         places = {self._incarnations.place(partition): partition for partition in partitions}
         await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         try:
-            owned = await self._own(list(places))
+            owners = await self._own(list(places))
             self._horizons = await horizons(self._store, list(places))
         except PublishFailed:
             raise
@@ -78,14 +79,18 @@ class ApplyStage:
             if kind_of(error) is not Kind.TRANSIENT:
                 raise
             raise PublishFailed(describe(error)) from error
-        floor = {partition: max(owned[place], published.get(partition, 0)) for place, partition in places.items()}
+        floor = {
+            partition: max(owners[place].published_offset, published.get(partition, 0))
+            for place, partition in places.items()
+        }
         positions = await self._offsets.positions(partitions, floor)
+        await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
         self._published = {place: positions[partition] for place, partition in places.items()}
         self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
-    async def _own(self, places: Sequence[Place]) -> dict[Place, int]:
-        """Become the owner of the partitions; how far each is known to be published."""
+    async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:
+        """Become the owner of the partitions; who was it before."""
         exactly_once = self._settings.delivery == "exactly_once"
         async with claim(self._store, places) as claimed:
             if exactly_once:
@@ -94,7 +99,7 @@ class ApplyStage:
             self._publisher = await self._producers.start(own_id)  # before anybody can read the id
             if own_id is not None:
                 await claimed.write(own_id)
-            return {place: owner.published_offset for place, owner in claimed.owners.items()}
+            return claimed.owners
 
     async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.

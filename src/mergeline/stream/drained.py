@@ -1,10 +1,13 @@
 """Whether the internal topic is empty for this group, which `MERGELINE_REQUESTS_KEYED` needs.
 
-In: settings. Out: nothing, or a `SetupError`. Never: an offset committed.
+In: settings, and how far the database knows that it was published. Out: nothing, or a `SetupError`. Never: an offset
+committed.
 
 A worker that reads the public topics directly would overtake what the router left on the internal topic, and so
 apply a customer's requests in another order than they were produced.
 """
+
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -15,8 +18,12 @@ from mergeline.stream.clients import client_options, started
 from mergeline.stream.topics import admin, existing_partitions, full_name
 
 
-async def check_drained(settings: Settings) -> None:
+async def check_drained(settings: Settings, published: Mapping[int, int]) -> None:
     """Refuse while the group has not read all of the internal topic.
+
+    Args:
+        settings: the group.
+        published: by partition; nobody is subscribed any more, so the group's offsets expire before the records do.
 
     Raises:
         SetupError: naming how many messages are left, or why brokers do not say.
@@ -30,8 +37,15 @@ async def check_drained(settings: Settings) -> None:
         partitions = [TopicPartition(topic, number) for number in range(count)]  # a consumer knows none of its own
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-    read = {partition: max(offset.offset, starts.get(partition, 0)) for partition, offset in committed.items()}
-    left = sum(ends[partition] - read.get(partition, starts[partition]) for partition in partitions)
+    read = {
+        partition: max(
+            starts[partition],
+            committed[partition].offset if partition in committed else 0,
+            published.get(partition.partition, 0),
+        )
+        for partition in partitions
+    }
+    left = sum(ends[partition] - read[partition] for partition in partitions)
     if left:
         raise SetupError(
             f"{topic} still holds {left} messages that were routed but not applied. Run workers with "

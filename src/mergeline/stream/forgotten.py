@@ -14,8 +14,10 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
+from mergeline.store.ownership import Owner
 from mergeline.stream.clients import client_options, started
 from mergeline.stream.publisher import PublishFailed
 
@@ -31,22 +33,40 @@ class Gap(NamedTuple):
     position: int
 
 
-async def check_remembered(settings: Settings, gaps: Mapping[TopicPartition, Gap]) -> None:
+def gaps(
+    places: Mapping[Place, TopicPartition],
+    owners: Mapping[Place, Owner],
+    horizons: Mapping[Place, int],
+    positions: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, Gap]:
+    """Of the partitions that go on beyond what the database has answered."""
+    found = {}
+    for place, partition in places.items():
+        answered = owners[place].answered_offset
+        if answered is None:
+            continue  # nothing was, so there is nothing to compare with
+        answered = max(answered, horizons.get(place, -1) + 1)
+        if positions[partition] > answered:
+            found[partition] = Gap(answered, positions[partition])
+    return found
+
+
+async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Gap]) -> None:
     """Refuse to go on where a record lies in a gap; end markers of transactions do so by themselves.
 
     Raises:
         PublishFailed: if brokers do not say in time what lies there; to be tried again.
         SetupError: naming the partitions, and how far each has to go back.
     """
-    if not gaps:
+    if not found:
         return
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            forgotten = await _with_records(settings, gaps)
+            forgotten = await _with_records(settings, found)
     except (SetupError, KafkaError, OSError, TimeoutError) as error:
         raise PublishFailed(f"not known what was answered: {type(error).__name__}") from error
     if forgotten:
-        places = ", ".join(f"{tp.topic} {tp.partition} to {gaps[tp].answered}" for tp in sorted(forgotten))
+        places = ", ".join(f"{tp.topic} {tp.partition} to {found[tp].answered}" for tp in sorted(forgotten))
         raise SetupError(
             "The database is older than the group's offsets (restored from a backup, or a standby that had not got the "
             f"last commits): it knows no answers to what follows. Stop all workers, set the group's offsets back "
@@ -54,7 +74,7 @@ async def check_remembered(settings: Settings, gaps: Mapping[TopicPartition, Gap
         )
 
 
-async def _with_records(settings: Settings, gaps: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
+async def _with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
     """The partitions with a record in their gap."""
     consumer = AIOKafkaConsumer(
         **client_options(settings),
@@ -65,13 +85,13 @@ async def _with_records(settings: Settings, gaps: Mapping[TopicPartition, Gap]) 
         auto_offset_reset="earliest",  # what expired meanwhile is no record any more
         request_timeout_ms=settings.kafka_request_timeout_ms,
     )
-    consumer.assign(list(gaps))
-    found: set[TopicPartition] = set()
+    consumer.assign(list(among))
+    holding: set[TopicPartition] = set()
     async with started(consumer, settings):
-        for partition, gap in gaps.items():
+        for partition, gap in among.items():
             consumer.seek(partition, gap.answered)
-        while left := [tp for tp in gaps if tp not in found and await consumer.position(tp) < gaps[tp].position]:
+        while left := [tp for tp in among if tp not in holding and await consumer.position(tp) < among[tp].position]:
             for partition, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
-                if records[0].offset < gaps[partition].position:
-                    found.add(partition)
-    return found
+                if records[0].offset < among[partition].position:
+                    holding.add(partition)
+    return holding

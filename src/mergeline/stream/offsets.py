@@ -198,14 +198,15 @@ def position(partition: TopicPartition, committed: int | None, start: int, end: 
         SetupError: where going on would skip records, or publish what the log no longer knows.
     """
     name = f"{partition.topic}, partition {partition.partition}"
-    if committed is not None and committed < start:
+    done = max(floor, committed or 0)  # where the group's offsets have expired, `floor` says how far it was
+    if done < start and (floor or committed is not None):
         raise SetupError(
-            f"Records of {name} expired before they were read: committed {committed}, the log starts at {start}. "
+            f"Records of {name} expired before they were read: read up to {done}, the log starts at {start}. "
             "Raise the topic's retention; to go on without them, set the group's offsets to the start."
         )
-    if max(floor, committed or 0) > end:
+    if done > end:
         raise SetupError(
-            f"The log of {name} ends at {end}, but {max(floor, committed or 0)} was published: Kafka was restored from "
+            f"The log of {name} ends at {end}, but {done} was published: Kafka was restored from "
             "an older copy, or the topic was made anew. Restore it; or stop all workers and run: mergeline topics "
             f"reset {partition.topic} --same-id (deploy/README.md)."
         )

@@ -22,7 +22,7 @@ ORIGIN_KEY: Final = "mergeline-origin-key"
 LATER: Final = rf"(?:{MARK}(?:[2-9]|[1-9][0-9]{{1,8}}))?"
 """An incarnation behind a topic's name, as `name_of` writes it."""
 _ORIGIN: Final = re.compile(
-    rf"((?:{'|'.join(INPUT_TOPICS)}){LATER})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,18}})/([01])".encode()
+    rf"((?:{'|'.join(INPUT_TOPICS)}){LATER})/([0-9]{{1,9}})/([0-9]{{1,18}})/(-?[0-9]{{1,19}})/([01])".encode()
 )
 
 
