@@ -41,6 +41,8 @@ NOT_PLANNED = {
     "incarnation_write": "topic_incarnation has a row a topic",
     "incarnation_owners": "partition_owner has a row a partition",
     "published_offsets": "partition_owner has a row a partition",
+    "partitions_adopt": "partition_owner has a row a partition",
+    "partitions_disown": "partition_owner has a row a partition",
     "migrations_exist": "a few rows",
     "migrations_applied": "a few rows",
     "migration_insert": "a few rows",

@@ -61,6 +61,9 @@ class Incarnations(incarnations.Incarnations):
     async def acquire(self, partitions):
         pass
 
+    async def routed(self, partitions):
+        pass
+
 
 class Producers:
     async def start(self):

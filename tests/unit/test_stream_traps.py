@@ -91,7 +91,7 @@ class Consumer:
         gate = SimpleNamespace(
             has_room=has_room, room=asyncio.Event(), fetching=asyncio.Lock(), reader=lambda partition: "apply",
             fetched=lambda partition, offset: self.handed.append((partition, offset)),
-            flows=lambda: self.flows.append(self.consumer.flow_active),
+            flows=lambda: self.flows.append(self.consumer.flow_active), stops=lambda: None,
         )  # fmt: skip
         kind = batch_consumer({}, gate, fail, denied=str)
         self.consumer = kind.__new__(kind)

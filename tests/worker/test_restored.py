@@ -102,6 +102,25 @@ async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(res
     assert await known(world) == set(first)
 
 
+async def test_a_partition_that_had_no_answer_before_the_backup_is_found_out_too(
+    postgres, bootstrap_servers, template_database, tmp_path
+):
+    backup = databases.new_name("backup")
+    async with new_world(postgres, bootstrap_servers, template_database, tmp_path) as world:
+        worker = world.worker()
+        await world.until(lambda: worker.events("assignment.opened"), "it has seen every partition")
+        assert (await asyncio.to_thread(worker.stop))[0] == 0
+        await databases.create(postgres.database_url, backup, world.database_url.rpartition("/")[2])
+        await worked(world, "after", {}, newcomers=CUSTOMERS)
+        world.settings["MERGELINE_DATABASE_URL"] = databases.url_of(postgres.database_url, backup)
+        worker = world.worker()
+        await world.until(lambda: not worker.running, "it ends itself")
+        assert worker.process.returncode == 2, worker.log_tail()
+        assert f"{COMMANDS} 0 to 0" in worker.text
+        world.kill_workers()
+        await databases.drop(postgres.database_url, backup)
+
+
 async def known(world):
     """The request ids that were named, of those that the restored database has an answer to."""
     rows = await world.sql("select request_id from request where request_id ~ '^(before|after)'")

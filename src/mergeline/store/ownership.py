@@ -70,6 +70,21 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
         yield Claim(db, group_id, owners)
 
 
+async def adopt(store: Store, positions: Mapping[Place, int]) -> None:
+    """Have the database know where partitions begin of which it has answered nothing: then it shows if it forgets."""
+    if not positions:
+        return
+    rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
+    async with store.statements() as db, db.transaction(store.bounds):
+        await db.execute("partitions_adopt", store.options.group_id, *rows)
+
+
+async def disown(store: Store, partitions: Sequence[Place]) -> None:
+    """Have the database forget how far partitions are answered where they are: a router reads them now."""
+    async with store.statements() as db, db.transaction(store.bounds):
+        await db.execute("partitions_disown", store.options.group_id, *columns_of(sorted(partitions), 2))
+
+
 async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:
     """The highest offset of each partition that the ledger has an answer for; to be read after the claim."""
     async with store.statements() as db:

@@ -28,6 +28,7 @@ set local enable_hashjoin = off;
 set local enable_mergejoin = off;
 set local jit = off;
 set local timezone = 'UTC';
+set local client_min_messages = warning;
 select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off';
 
 -- name: barrier
@@ -469,6 +470,26 @@ from unnest($2::text[], $3::integer[]) as mine (topic, partition)
 where partition_owner.group_id = $1
     and partition_owner.topic = mine.topic
     and partition_owner.partition = mine.partition;
+
+-- name: partitions_adopt
+-- Where a partition begins of which no batch has answered anything.
+update partition_owner
+set answered_offset = adopted.position
+from unnest($2::text[], $3::integer[], $4::bigint[]) as adopted (topic, partition, position)
+where partition_owner.group_id = $1
+    and partition_owner.topic = adopted.topic
+    and partition_owner.partition = adopted.partition
+    and partition_owner.answered_offset is null;
+
+-- name: partitions_disown
+-- A router reads them: what it has read is answered where it puts it.
+update partition_owner
+set answered_offset = null
+from unnest($2::text[], $3::integer[]) as routed (topic, partition)
+where partition_owner.group_id = $1
+    and partition_owner.topic = routed.topic
+    and partition_owner.partition = routed.partition
+    and partition_owner.answered_offset is not null;
 
 -- name: horizons
 -- The highest place of each partition that the ledger has an answer for.

@@ -26,12 +26,12 @@ from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
-from mergeline.store.failures import Kind, describe, kind_of
-from mergeline.store.ownership import Owner, claim, horizons
+from mergeline.store.failures import describe
+from mergeline.store.ownership import Owner, adopt, claim, horizons
 from mergeline.store.write import write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
-from mergeline.stream.incarnations import Incarnations
+from mergeline.stream.incarnations import Incarnations, at_the_database
 from mergeline.stream.lanes import Chunk
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import message_of
@@ -70,21 +70,18 @@ class ApplyStage:
         await self._incarnations.acquire(partitions)
         places = {self._incarnations.place(partition): partition for partition in partitions}
         await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
-        try:
+        with at_the_database():
             owners = await self._own(list(places))
             self._horizons = await horizons(self._store, list(places))
-        except PublishFailed:
-            raise
-        except Exception as error:
-            if kind_of(error) is not Kind.TRANSIENT:
-                raise
-            raise PublishFailed(describe(error)) from error
         floor = {
             partition: max(owners[place].published_offset, published.get(partition, 0))
             for place, partition in places.items()
         }
         positions = await self._offsets.positions(partitions, floor)
         await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
+        unknown = [place for place in places if owners[place].answered_offset is None]
+        with at_the_database():
+            await adopt(self._store, {place: positions[places[place]] for place in unknown})
         self._published = {place: positions[partition] for place, partition in places.items()}
         self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions

@@ -97,6 +97,10 @@ class Assignment:
         self._flowing = bool(self._pipelines)
         self.room.set()
 
+    def stops(self) -> None:
+        """Faust stops the flow, a moment before it closes us: a fetch that ends behind it is dropped."""
+        self._flowing = False
+
     def reader(self, partition: TopicPartition) -> str | None:
         """The name of the stage that reads the partition; None where its pipeline is closed."""
         pipeline = self._pipelines.get(partition)
@@ -136,7 +140,7 @@ class Assignment:
         async with self.fetching:  # what a fetch brought is known to have been read by the time it ends
             generation, partitions = self._generation, self.partitions
             found = await reached(partitions)
-            if generation is None or generation != self._generation:
+            if generation is None or generation != self._generation or not self._flowing:
                 return {}
             unpublished = self.unpublished()
             for partition, offset in found.items():

@@ -170,6 +170,9 @@ class Gate(Protocol):
     def fetched(self, partition: TP, offset: int, /) -> None:
         """A batch that begins at `offset` is going to be handed over."""
 
+    def stops(self) -> None:
+        """What is fetched from now on is dropped, so the positions say nothing any more."""
+
     def flows(self) -> None:
         """Faust has done what it does in a rebalance."""
 
@@ -188,11 +191,7 @@ def batch_consumer(
         fail: ends the process.
         denied: what to say of something that brokers do not allow.
     """
-
-    class Thread(ReadCommittedThread):
-        pass
-
-    Thread.client_options = client_options
+    thread = type("Thread", (ReadCommittedThread,), {"client_options": client_options})
 
     class BatchConsumer(Consumer):
         """Fetches what has room, and yields each partition's records as one message."""
@@ -200,10 +199,14 @@ def batch_consumer(
         mundane_level = "debug"
 
         def _new_consumer_thread(self) -> Any:
-            return Thread(self, loop=self.loop, beacon=self.beacon)
+            return thread(self, loop=self.loop, beacon=self.beacon)
 
         def verify_event_path(self, now: float, tp: TP) -> None:
             """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
+
+        def stop_flow(self) -> None:
+            gate.stops()
+            super().stop_flow()
 
         def resume_flow(self) -> None:
             super().resume_flow()
@@ -222,8 +225,7 @@ def batch_consumer(
                 found = await _fetched(self, gate, active, wait_s)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError) as error:
                 found = []
-                if not _is_late(self, generation):  # else it looked at partitions that were not sought yet
-                    fail(SetupError(_unreadable(error, denied)))
+                _end_unless(_is_late(self, generation), fail, _unreadable(error, denied))
             for batches in found:
                 if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
@@ -271,6 +273,12 @@ def _wait_s(longest_s: float, *, is_whole: bool) -> float:
 def _is_late(consumer: Consumer, generation: int) -> bool:
     """Whether a rebalance, or the end, came between a fetch and now."""
     return bool(consumer.should_stop or not consumer.flow_active or generation != consumer.app.consumer_generation_id)
+
+
+def _end_unless(late: bool, fail: Callable[[BaseException], None], said: str) -> None:  # noqa: FBT001 (one use)
+    """One that is late looked at partitions that were not sought yet."""
+    if not late:
+        fail(SetupError(said))
 
 
 def _unreadable(

@@ -8,7 +8,8 @@ found when partitions are acquired, which is what deleting a topic leads to, and
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.incarnations import Incarnation, record
+from mergeline.store.ownership import disown
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import place_of
 from mergeline.stream.publisher import PublishFailed
@@ -79,6 +81,19 @@ async def check_recorded(store: Store, settings: Settings, topic_ids: TopicIds) 
         check(prefix + topic, topic, incarnation, topic_ids[prefix + topic])
 
 
+@contextmanager
+def at_the_database() -> Iterator[None]:
+    """While partitions are acquired: what would work later is a `PublishFailed`, which is tried again."""
+    try:
+        yield
+    except PublishFailed:
+        raise
+    except Exception as error:
+        if kind_of(error) not in (Kind.TRANSIENT, Kind.TOO_LARGE):
+            raise
+        raise PublishFailed(describe(error)) from error
+
+
 class Incarnations:
     """Those of the topics that this process reads, from the first time it acquires a partition of each."""
 
@@ -100,13 +115,9 @@ class Incarnations:
         found = await self._offsets.topic_ids(names)
         if missing := [name for name in names if name not in found]:
             raise PublishFailed(f"no topic {missing[0]}")
-        try:
+        with at_the_database():
             async with self._store.statements() as db:
                 known = await record(db, {name.removeprefix(self._prefix): found[name] for name in names})
-        except Exception as error:
-            if kind_of(error) is not Kind.TRANSIENT:
-                raise
-            raise PublishFailed(describe(error)) from error
         for name in names:
             topic = name.removeprefix(self._prefix)
             number = check(name, topic, known[topic], found[name])
@@ -114,6 +125,15 @@ class Incarnations:
                 # What this process still has in hand is of the former one.
                 raise SetupError(f"{name} was reset while this worker ran. Start it again.")
             self._ids[name] = found[name]
+
+    async def routed(self, partitions: Iterable[TopicPartition]) -> None:
+        """Say that a router reads these.
+
+        Raises:
+            PublishFailed: if the database is away: to be tried again.
+        """
+        with at_the_database():
+            await disown(self._store, [self.place(partition) for partition in partitions])
 
     def place(self, partition: TopicPartition) -> Place:
         """A partition as the store and the messages name it."""

@@ -40,6 +40,7 @@ class RouteStage:
     ) -> dict[TopicPartition, int]:
         """A new producer, and where the group stands; what is published and not committed is committed soon."""
         await self._incarnations.acquire(partitions)
+        await self._incarnations.routed(partitions)
         self._publisher = await self._producers.start()
         positions = await self._offsets.positions(partitions)
         left = {tp: end for tp, end in published.items() if end > positions[tp]}
