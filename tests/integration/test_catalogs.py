@@ -8,7 +8,7 @@ import pytest
 from tests.integration.desk import CATALOG, ORG, Desk, Gate, issue, kinds, line
 
 from mergeline.domain.catalog import Catalog
-from mergeline.store import catalogs
+from mergeline.store import statements
 from mergeline.store.catalogs import Applied, apply_catalogs, newest_catalog
 from mergeline.store.failures import CatalogRefused
 
@@ -96,7 +96,7 @@ async def test_two_at_once_make_two_versions(sql, shared_database_url):
 
 
 async def test_a_command_that_sleeps_does_not_keep_its_org_locked(sql, shared_database_url, new_store, monkeypatch):
-    monkeypatch.setattr(catalogs, "OPERATOR_IDLE_MS_MAX", 200)
+    monkeypatch.setattr(statements, "OPERATOR_IDLE_MS_MAX", 200)
     gate = Gate("catalogs_newest")
     other = await asyncpg.connect(shared_database_url)
     sleeping = asyncio.create_task(apply_catalogs(other, [catalog(blockList=["x"])], gate))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-QUIET = {"begin", "lock_wait", "ledger_insert"}  # touch nothing that another transaction could see or hold
+QUIET = {"begin", "ledger_insert"}  # touch nothing that another transaction could see or hold
 ENDS = {"commit", "rollback"}
 ROWS = {  # of which tables a statement writes rows or locks them; `lock` is of the advisory kind
     "write": {"customer", "identifier", "request", "partition_owner"},

@@ -7,8 +7,8 @@ of Kafka that is no `SetupError`.
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from mergeline.domain.messages import Header
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream import topics as topics_of
-from mergeline.stream.clients import client_options, kafka_errors, refused, started, unreachable
+from mergeline.stream.clients import client_options, kafka_errors, onlooker, refused, started, unreachable
 from mergeline.stream.publisher import OddBatch
 
 BATCH_MAX_BYTES: Final = 256 * 1024
@@ -202,6 +202,17 @@ async def send_all(
         raise SetupError(refused(settings, error)) from None
 
 
+@contextmanager
+def telling_how_far(how_far: Callable[[], str]) -> Iterator[None]:
+    """An error that ends the block says how far it got before, where `how_far` knows of something."""
+    try:
+        yield
+    except SetupError as error:
+        if not (said := how_far()):
+            raise
+        raise SetupError(f"{error} {said}") from None
+
+
 class Reader:
     """Reads what is committed, of all partitions of some topics."""
 
@@ -257,15 +268,8 @@ async def _consuming(
         for name, partitions in (await _partitions_of(settings, names)).items()
         for partition in range(partitions)
     ]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        client_id="mergeline-cli",
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",  # of what expired while it was read, the rest
-        request_timeout_ms=settings.kafka_request_timeout_ms,
-    )
+    # From the earliest: of what expired while it was read, the rest.
+    consumer = onlooker(settings, client_id="mergeline-cli", auto_offset_reset="earliest")
     consumer.assign(places)
     async with started(consumer, settings):
         with kafka_errors(settings):

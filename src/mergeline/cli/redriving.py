@@ -17,18 +17,17 @@ from aiokafka import ConsumerRecord
 from rich.text import Text
 
 from mergeline.cli.group import json_option, ledger_org_type, text_type, with_settings
-from mergeline.cli.kafka import Parcel, Placed, Sender, read_through, send_all, sending_to
+from mergeline.cli.kafka import Parcel, Placed, Sender, read_through, send_all, sending_to, telling_how_far
 from mergeline.cli.output import console, lay_out, note, print_json, table
 from mergeline.cli.spool import Spool, Waiting, spool
 from mergeline.cli.times import moment_type
 from mergeline.database import connected
 from mergeline.domain.events import timestamp
-from mergeline.domain.incarnations import incarnation_of, topic_of
+from mergeline.domain.incarnations import topic_of
 from mergeline.domain.redrive import Fate, Letter, Redriven, letter_of, redriven
 from mergeline.domain.vocabulary import INPUT_TOPICS, dead_letter_topic
-from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.store.reading import decided_among
+from mergeline.store.reading import decided_among, place_document
 from mergeline.store.statements import Connection
 from mergeline.stream.topics import full_name
 
@@ -152,17 +151,18 @@ class _Run:
         Raises:
             SetupError: where it cannot go on; with how far it got.
         """
-        try:
+        with telling_how_far(self._how_far):
             await self._go()
-        except SetupError as error:
-            if not self.began:
-                raise
-            raise SetupError(
-                f"{error} {self.counts[SENT]} were sent before that, and perhaps some of the next {PAGE}. "
-                "Run the same again: what was sent is known by its request id."
-            ) from None
         self._report()
         return 0 if self.counts.total() - self.counts[FORGOTTEN] - self.counts[FOREIGN] else 1
+
+    def _how_far(self) -> str:
+        if not self.began:
+            return ""
+        return (
+            f"{self.counts[SENT]} were sent before that, and perhaps some of the next {PAGE}. "
+            "Run the same again: what was sent is known by its request id."
+        )
 
     async def _go(self) -> None:
         names = [full_name(self.settings, topic) for topic in self.wanted.topics]
@@ -207,12 +207,14 @@ class _Run:
             decided: set[tuple[int, str]] = set()
             if not self.with_decided:
                 decided = await decided_among(connection, [(found.org_id, found.request_id) for _, found in page])
-            leaving = [one for one in page if (one[1].org_id, one[1].request_id) not in decided]
-            for one in page:
-                if (one[1].org_id, one[1].request_id) in decided:
-                    self._say(*one, DECIDED)
-                elif not self.send:
-                    self._say(*one, WOULD)
+            leaving = []
+            for letter, found in page:
+                if (found.org_id, found.request_id) in decided:
+                    self._say(letter, found, DECIDED)
+                elif self.send:
+                    leaving.append((letter, found))
+                else:
+                    self._say(letter, found, WOULD)
             if self.send:
                 await self._sent(leaving, senders)
 
@@ -271,12 +273,7 @@ def as_document(letter: Letter, found: Redriven, status: str, placed: Placed[Wai
     origin, topic = letter.origin, topic_of(letter.origin.topic)
     said: dict[str, Any] = {
         "status": str(status),
-        "origin": {
-            "topic": topic,
-            "incarnation": incarnation_of(origin.topic),
-            "partition": origin.partition,
-            "offset": origin.offset,
-        },
+        "origin": place_document(origin),
         "orgId": found.org_id,
         "requestId": found.request_id,
         "code": letter.code,

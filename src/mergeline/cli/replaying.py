@@ -17,7 +17,7 @@ from rich.text import Text
 
 from mergeline.cli.events import STYLES, said_of
 from mergeline.cli.group import id_type, json_option, org_id_type, text_type, with_settings
-from mergeline.cli.kafka import Parcel, Placed, Sender, send_all, sending_to
+from mergeline.cli.kafka import Parcel, Placed, Sender, send_all, sending_to, telling_how_far
 from mergeline.cli.output import console, lay_out, note, print_json, table
 from mergeline.cli.times import moment_type
 from mergeline.database import connected
@@ -119,17 +119,18 @@ class _Run:
         Raises:
             SetupError: where it cannot go on; with how far it got.
         """
-        try:
+        with telling_how_far(self._how_far):
             await self._go()
-        except SetupError as error:
-            if self.page_since is None:
-                raise
-            raise SetupError(
-                f"{error} {self.counts.total()} were published before that, and perhaps some of the next. "
-                f"Go on with --since {timestamp(self.page_since)}, or publish all again: events keep their ids."
-            ) from None
         self._report()
         return 0 if self.counts else 1
+
+    def _how_far(self) -> str:
+        if self.page_since is None:
+            return ""
+        return (
+            f"{self.counts.total()} were published before that, and perhaps some of the next. "
+            f"Go on with --since {timestamp(self.page_since)}, or publish all again: events keep their ids."
+        )
 
     async def _go(self) -> None:
         names = [full_name(self.settings, topic) for topic in self.wanted.topics]

@@ -15,8 +15,7 @@ from mergeline.domain.catalog import Catalog, Reference, changed_references
 from mergeline.store.catalog_cache import NONE, Versioned, parse, parse_references
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.locks import catalog_lock, lock
-from mergeline.store.options import OPERATOR_IDLE_MS_MAX
-from mergeline.store.statements import Connection, OnStatement, Statements, columns_of
+from mergeline.store.statements import Connection, OnStatement, Statements, columns_of, operator_bounds
 
 CATALOGS_MAX: Final = 1_000
 """Catalogs of one call: each is a lock."""
@@ -42,8 +41,7 @@ async def apply_catalogs(
         BatchTooLarge: if they are more than `CATALOGS_MAX`.
     """
     db = Statements(connection, on_statement)
-    async with db.transaction():
-        await db.fetch("operator_bounds", f"{LOCK_WAIT_MS_MAX}ms", f"{OPERATOR_IDLE_MS_MAX}ms")
+    async with db.transaction(operator_bounds(LOCK_WAIT_MS_MAX)):
         await lock(db, (catalog_lock(catalog.org_id) for catalog in catalogs), (), CATALOGS_MAX)
         stored = await _newest(db, [catalog.org_id for catalog in catalogs])
         uses = [use for catalog in catalogs for use in await _uses(db, stored[catalog.org_id].catalog, catalog)]

@@ -8,9 +8,8 @@ from datetime import date, timedelta
 from typing import Final
 
 from mergeline.store.locks import lock_key
-from mergeline.store.options import OPERATOR_IDLE_MS_MAX
 from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection
+from mergeline.store.statements import Connection, operator_bounds
 
 DAYS_AHEAD: Final = 3
 """Days made in advance; a worker looks every hour."""
@@ -32,7 +31,7 @@ async def ensure_ledger_days(connection: Connection, days_ahead: int) -> list[da
     for number in range(-1, min(days_ahead, DAYS_AHEAD_MAX) + 1):
         day = today + timedelta(days=number)
         async with connection.transaction(isolation="read_committed"):
-            await connection.execute(SQL["operator_bounds"], f"{LOCK_WAIT_MS_MAX}ms", f"{OPERATOR_IDLE_MS_MAX}ms")
+            await connection.execute(operator_bounds(LOCK_WAIT_MS_MAX))
             await connection.execute(SQL["lock_one"], DAYS_LOCK)
             if await connection.fetchval(SQL["ledger_add_day"], day):
                 made.append(day)

@@ -27,7 +27,7 @@ class Owner:
     published_offset: int
     """The first offset that is not known to be published."""
     answered_offset: int | None
-    """The first offset that no batch has read; None before the first batch."""
+    """The first offset that no batch has read; None where it was never acquired for batches, or is routed."""
 
 
 class Claim:

@@ -22,9 +22,8 @@ from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.days import DAYS_LOCK
 from mergeline.store.incarnations import read_incarnations
-from mergeline.store.options import OPERATOR_IDLE_MS_MAX
 from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection, Statements, bounds
+from mergeline.store.statements import Connection, Statements, bounds, operator_bounds
 from mergeline.store.write import write_progress
 
 REQUESTS_PAGE: Final = 2_000
@@ -121,7 +120,7 @@ async def drop_day(connection: Connection, day: date, group_id: str, published: 
     for _ in range(ATTEMPTS_MAX):
         try:
             async with connection.transaction(isolation="read_committed"):
-                await connection.execute(SQL["operator_bounds"], f"{DROP_LOCK_WAIT_MS}ms", f"{OPERATOR_IDLE_MS_MAX}ms")
+                await connection.execute(operator_bounds(DROP_LOCK_WAIT_MS))
                 await connection.execute(SQL["lock_one"], DAYS_LOCK)
                 await connection.execute(SQL["ledger_drop_day"], day)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):

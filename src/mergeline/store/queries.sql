@@ -580,7 +580,8 @@ select pg_advisory_xact_lock($1);
 -- name: operator_bounds
 -- For the transaction of a command, or of a task beside the batches: how long it waits for a lock, and how long it may hold
 -- one while whoever began it is asleep.
-select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true);
+set local lock_timeout = {lock_wait_ms_max};
+set local idle_in_transaction_session_timeout = {idle_ms_max};
 
 -- name: ledger_old_days
 -- The days before the last $1 (today, in UTC, is not one of them), that have a partition or rows without one.

@@ -108,7 +108,7 @@ async def show_request(connection: Connection, org_id: int, request_id: str) -> 
         "requestedAt": _instant(shown.requested_at),
         "decidedAt": timestamp(shown.decided_at),
         "bodySha256": shown.body_sha256.hex(),
-        "origin": _place(shown.origin),
+        "origin": place_document(shown.origin),
         "events": [_event(record) for record in shown.outgoing],
         "repeats": [_repeat(row) for row in rows if row is not shown],
     }
@@ -127,7 +127,7 @@ async def _snapshot(connection: Connection) -> AsyncIterator[Statements]:
 
 
 def _repeat(row: LedgerRow) -> Document:
-    return {"origin": _place(row.origin), "kind": row.kind.value, "decidedAt": timestamp(row.decided_at)}
+    return {"origin": place_document(row.origin), "kind": row.kind.value, "decidedAt": timestamp(row.decided_at)}
 
 
 def _event(record: Outgoing) -> Document:
@@ -155,7 +155,8 @@ def _scope(row: asyncpg.Record) -> Document:
     return {"source": row["source"], "accountId": row["account"] or None}
 
 
-def _place(place: Coordinate) -> Document:
+def place_document(place: Coordinate) -> Document:
+    """Where a message stood, with the incarnation of its topic."""
     return {
         "topic": topic_of(place.topic),
         "incarnation": incarnation_of(place.topic),

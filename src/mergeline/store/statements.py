@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 
 from mergeline.store.failures import Unsettled
+from mergeline.store.options import OPERATOR_IDLE_MS_MAX
 from mergeline.store.queries import SQL
 
 # As text: only the stubs of asyncpg know the parameter.
@@ -37,6 +38,11 @@ def bounds(lock_wait_ms_max: int, statement_ms_max: int, idle_ms_max: int) -> st
     return SQL["bounds"].format(
         lock_wait_ms_max=lock_wait_ms_max, statement_ms_max=statement_ms_max, idle_ms_max=idle_ms_max
     )
+
+
+def operator_bounds(lock_wait_ms_max: int) -> str:
+    """The same for a command, or for a task beside the batches."""
+    return SQL["operator_bounds"].format(lock_wait_ms_max=lock_wait_ms_max, idle_ms_max=OPERATOR_IDLE_MS_MAX)
 
 
 class Statements:

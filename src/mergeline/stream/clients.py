@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import aiokafka.conn
+from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -105,6 +106,18 @@ async def started(client: _Client, settings: Settings) -> AsyncIterator[_Client]
         yield client
     finally:
         await stop()
+
+
+def onlooker(settings: Settings, **options: Any) -> AIOKafkaConsumer:
+    """A consumer in no group, not started: it reads what is committed, and commits nothing."""
+    return AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        request_timeout_ms=settings.kafka_request_timeout_ms,
+        **options,
+    )
 
 
 @contextmanager

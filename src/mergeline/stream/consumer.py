@@ -42,6 +42,7 @@ FETCH_PACE_S: Final = 0.02
 """The least time from one fetch of a broker to the next. A fetch costs worker and broker milliseconds, whatever it
 brings, and a broker answers as soon as it has one record: without this, 300 requests a second were 120 fetches. Where
 it is quiet nothing waits, since the fetch before was sent long ago."""
+UNREADABLE: Final = (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError)
 LOOP_TICK_S: Final = 0.001
 """uvloop's clock goes by whole milliseconds: to wait for less is to turn without a pause until the next one."""
 METADATA_PACE_S: Final = 0.1
@@ -223,9 +224,9 @@ def batch_consumer(
             wait_s = _wait_s(timeout, is_whole=len(active) == len(assigned))
             try:
                 found = await _fetched(self, gate, active, wait_s)
-            except (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError) as error:
+            except UNREADABLE as error:
                 found = []
-                _end_unless(_is_late(self, generation), fail, _unreadable(error, denied))
+                fail(SetupError(_unreadable(error, denied)))
             for batches in found:
                 if _is_late(self, generation):
                     return  # dropped: the next assignment seeks again, once no fetch is under way
@@ -239,10 +240,19 @@ def batch_consumer(
 
 
 async def _fetched(consumer: Consumer, gate: Gate, active: set[TP], wait_s: float) -> list[dict[TP, list[Any]]]:
-    """What a fetch brings, by stage; the gate knows all of it before anybody may look at the positions."""
+    """What a fetch brings, by stage; the gate knows all of it before anybody may look at the positions.
+
+    Raises:
+        KafkaError: one of `UNREADABLE`.
+    """
     generation = consumer.app.consumer_generation_id
     async with gate.fetching:
-        records = await consumer._getmany(active_partitions=active, timeout=wait_s)  # noqa: SLF001 (ours)
+        try:
+            records = await consumer._getmany(active_partitions=active, timeout=wait_s)  # noqa: SLF001 (ours)
+        except UNREADABLE:
+            if _is_late(consumer, generation):
+                return []  # it looked at partitions that were not sought yet
+            raise
         found = [] if _is_late(consumer, generation) else _by_reader(records, gate)
         for batches in found:
             for partition, batch in batches.items():
@@ -273,12 +283,6 @@ def _wait_s(longest_s: float, *, is_whole: bool) -> float:
 def _is_late(consumer: Consumer, generation: int) -> bool:
     """Whether a rebalance, or the end, came between a fetch and now."""
     return bool(consumer.should_stop or not consumer.flow_active or generation != consumer.app.consumer_generation_id)
-
-
-def _end_unless(late: bool, fail: Callable[[BaseException], None], said: str) -> None:  # noqa: FBT001 (one use)
-    """One that is late looked at partitions that were not sought yet."""
-    if not late:
-        fail(SetupError(said))
 
 
 def _unreadable(

@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import onlooker, started
 from mergeline.stream.publisher import PublishFailed
 
 LOOK_TIMEOUT_S: Final = 10.0
@@ -44,7 +44,7 @@ def gaps(
     for place, partition in places.items():
         answered = owners[place].answered_offset
         if answered is None:
-            continue  # nothing was, so there is nothing to compare with
+            continue  # not acquired before, so there is nothing to compare with
         answered = max(answered, horizons.get(place, -1) + 1)
         if positions[partition] > answered:
             found[partition] = Gap(answered, positions[partition])
@@ -76,15 +76,8 @@ async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Ga
 
 async def _with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
     """The partitions with a record in their gap."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        client_id="mergeline-look",
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",  # what expired meanwhile is no record any more
-        request_timeout_ms=settings.kafka_request_timeout_ms,
-    )
+    # From the earliest, since what expired meanwhile is no record any more.
+    consumer = onlooker(settings, client_id="mergeline-look", auto_offset_reset="earliest")
     consumer.assign(list(among))
     holding: set[TopicPartition] = set()
     async with started(consumer, settings):

@@ -99,10 +99,8 @@ class Incarnations:
 
     def __init__(self, store: Store, offsets: Offsets, topic_prefix: str) -> None:
         self._store, self._offsets, self._prefix = store, offsets, topic_prefix
-        self._ids: TopicIds = {}
-        """By full name, of the topics that were compared."""
-        self._numbers: dict[str, int] = {}
-        """By name without prefix."""
+        self._known: dict[str, Incarnation] = {}
+        """Of the topics that were compared, by full name."""
 
     async def acquire(self, partitions: Iterable[TopicPartition]) -> None:
         """Compare the topics of partitions that are about to be read.
@@ -120,11 +118,11 @@ class Incarnations:
                 known = await record(db, {name.removeprefix(self._prefix): found[name] for name in names})
         for name in names:
             topic = name.removeprefix(self._prefix)
-            number = check(name, topic, known[topic], found[name])
-            if self._numbers.setdefault(topic, number) != number:
+            now = Incarnation(check(name, topic, known[topic], found[name]), found[name])
+            if self._known.get(name, now).number != now.number:
                 # What this process still has in hand is of the former one.
                 raise SetupError(f"{name} was reset while this worker ran. Start it again.")
-            self._ids[name] = found[name]
+            self._known[name] = now
 
     async def routed(self, partitions: Iterable[TopicPartition]) -> None:
         """Say that a router reads these.
@@ -137,13 +135,14 @@ class Incarnations:
 
     def place(self, partition: TopicPartition) -> Place:
         """A partition as the store and the messages name it."""
-        return place_of(partition, self._prefix, self._numbers.get(partition.topic.removeprefix(self._prefix), FIRST))
+        known = self._known.get(partition.topic)
+        return place_of(partition, self._prefix, FIRST if known is None else known.number)
 
     async def watch(self, fail: Callable[[BaseException], None]) -> None:
         """Look for ever whether a topic that is read was made anew; `fail` ends the process."""
         while True:
             await asyncio.sleep(LOOK_PACE_S)
-            names = [name for name, topic_id in self._ids.items() if topic_id is not None]
+            names = [name for name, known in self._known.items() if known.topic_id is not None]
             if not names:
                 continue
             try:
@@ -151,8 +150,7 @@ class Incarnations:
             except PublishFailed:
                 continue  # brokers are away
             for name, topic_id in found.items():
-                topic = name.removeprefix(self._prefix)
                 try:
-                    check(name, topic, Incarnation(self._numbers[topic], self._ids[name]), topic_id)
+                    check(name, name.removeprefix(self._prefix), self._known[name], topic_id)
                 except MadeAnew as error:
                     fail(error)

@@ -2,8 +2,8 @@
 processed.
 
 In: fetched records, by partition. Out: what goes into a batch, within its bounds and in order within each partition.
-Never: more records of a lane than two batches hold, two batches
-of a lane processed at once, or a batch that is too large.
+Never: more records of a lane than two batches hold, two batches of a lane processed at once, or a batch that is too
+large.
 
 Lanes are for a backlog: while the database works on the batch of one, this process works on that of another, and the
 customers of their requests are others. Under a light load a batch is made of all of them, since what a batch costs does

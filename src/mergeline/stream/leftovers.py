@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from mergeline.domain.batch import replay
@@ -21,7 +21,7 @@ from mergeline.domain.messages import Coordinate, Message, Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS
 from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import onlooker, started
 from mergeline.stream.consumer import PARTITION_FETCH_BYTES_MAX
 
 MESSAGE_WAIT_S: Final = 5.0
@@ -60,13 +60,7 @@ async def _messages(settings: Settings, rows: Sequence[LedgerRow]) -> dict[Coord
     if not rows:
         return {}
     places = [TopicPartition(settings.topic_prefix + topic_of(row.origin.topic), row.origin.partition) for row in rows]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-    )
+    consumer = onlooker(settings, auto_offset_reset="none", max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX)
     found: dict[Coordinate, Message] = {}
     async with started(consumer, settings):
         for row, place in zip(rows, places, strict=True):
