@@ -29,6 +29,17 @@ class Standby(embedded.Postgres):
         finally:
             await connection.close()
 
+    async def lose_touch(self):
+        """From now on nothing of what the primary writes gets here."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            await connection.execute("alter system set primary_conninfo = ''")
+            await connection.execute("select pg_reload_conf()")
+            while await connection.fetchval("select count(*) from pg_stat_wal_receiver"):
+                await connection.execute("select pg_sleep(0.05)")
+        finally:
+            await connection.close()
+
     async def promote(self):
         """Become the primary."""
         connection = await asyncpg.connect(self.database_url)

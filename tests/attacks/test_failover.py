@@ -15,6 +15,7 @@ from tests.integration.desk import AT, CATALOG, Log
 from tests.services import databases
 
 from mergeline import embedded
+from mergeline.app import EXIT_FAILED, EXIT_SETUP
 from mergeline.domain.catalog import Catalog
 from mergeline.store import Options, Store, apply_with_retries, open_pool
 from mergeline.store.catalogs import apply_catalogs
@@ -49,7 +50,6 @@ async def world(primary, standby, bootstrap_servers, topic_prefix, tmp_path):
     name = databases.new_name("failover")
     await databases.create(primary.database_url, name)
     await migrate(databases.url_of(primary.database_url, name))
-    await standby.be_waited_for()
     both = ",".join(databases.address_of(server.database_url) for server in (primary, standby))
     url = databases.moved(databases.url_of(primary.database_url, name), both) + "?target_session_attrs=read-write"
     async with attacked_world(bootstrap_servers, url, topic_prefix, tmp_path, PARTITIONS) as world:
@@ -119,6 +119,7 @@ async def test_a_server_that_cannot_be_written_is_waited_out(primary, standby, a
 
 @pytest.mark.timeout(400)
 async def test_nothing_is_lost_or_twice_when_a_standby_takes_over(world, primary, standby, seed):
+    await standby.be_waited_for()
     workers = [world.worker() for _ in range(WORKERS)]
     dice, messages, failed_over = random.Random(seed), Workload(seed), asyncio.Event()
 
@@ -139,3 +140,33 @@ async def test_nothing_is_lost_or_twice_when_a_standby_takes_over(world, primary
     defects = await world.audit()
     assert defects.lines() == []
     assert all(worker.running for worker in workers)
+
+
+@pytest.mark.timeout(300)
+async def test_a_worker_that_runs_while_a_standby_takes_over_without_the_last_answers_goes_on_with_nothing(
+    world, primary, standby, seed
+):
+    """Nobody waits for this standby. What it does not know would be gone, and sent again it would take effect again."""
+    worker, messages = world.worker(), Workload(seed)
+
+    async def answer(number):
+        before = world.answers()
+        await world.send(messages.take(number))
+        await world.until(lambda: world.answers() >= before + number, "all are answered")
+
+    await answer(BEFORE)
+    await standby.lose_touch()
+    await answer(AFTER)
+    await asyncio.to_thread(primary.kill)
+    await standby.promote()
+    published = world.answers()
+    await world.send(messages.take(1))
+    await world.until(lambda: not worker.running, "it ends itself")
+    assert worker.process.returncode == EXIT_FAILED, worker.log_tail()
+    (failed,) = worker.events("worker.failed")
+    assert "the database has lost answers that this worker had stored" in failed["problem"]
+    assert world.answers() == published
+    again = world.worker()
+    await world.until(lambda: not again.running, "nor does the next one go on")
+    assert again.process.returncode == EXIT_SETUP, again.log_tail()
+    assert "The database is older than the group's offsets" in again.text

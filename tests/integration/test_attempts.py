@@ -9,7 +9,7 @@ from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
 from tests.integration.test_merges import meets, sound
 
 from mergeline.errors import SetupError
-from mergeline.store import Options, Retries, Store
+from mergeline.store import Options, Progress, Retries, Store
 from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
 from mergeline.store.framing import unpack
 from mergeline.store.locks import lock_key
@@ -165,7 +165,7 @@ async def test_a_batch_with_too_many_locks_is_halved_in_order(new_store, sql):
     messages = [desk.log.customer(number, f"of-{number}") for number in range(1, 17)]
     # The last ones merge into the first, so the order shows.
     messages += [meets(desk, number, number + 1) for number in range(1, 16)]
-    answers = await desk.persist(*messages, published={AT: 5})
+    answers = await desk.persist(*messages, progress={AT: Progress(5)})
     assert [answer.message for answer in answers] == messages
     assert set(kinds(answers)) == {"applied"}
     assert gate.passed.count("commit") > 4
@@ -227,7 +227,7 @@ async def test_the_one_message_that_fails_becomes_a_dead_letter_and_the_others_a
     await desk.register(*range(1, 21))
     messages = [desk.log.update(number, add=line(f"x-{number}"), requestId=f"r-{number}") for number in range(1, 21)]
     messages += [desk.log.update(14, remove=line("x-14"))]
-    answers = await desk.persist(*messages, published={AT: 5})
+    answers = await desk.persist(*messages, progress={AT: Progress(5)})
     assert [answer.message for answer in answers] == messages
     assert kinds(answers) == ["applied"] * 12 + ["dead_letter"] + ["applied"] * 8
     (record,) = answers[12].outgoing

@@ -3,6 +3,8 @@
 from tests.integration.desk import AT, Desk, Gate, issue, line
 from tests.integration.test_merges import meets
 
+from mergeline.store import Progress
+
 LOCKING = ["begin", "discover", "lock", "read"]
 
 
@@ -28,8 +30,8 @@ async def test_one_message_and_five_hundred_take_the_same_statements(new_store):
             yield meets(desk, number, number + 1)
             yield desk.log.put("identifier-updates", b"{", partition=3)
 
-    one = await statements(store, gate, list(everything(1, 3)), published={AT: 1})
-    many = await statements(store, gate, list(everything(4, 372)), published={AT: 2})
+    one = await statements(store, gate, list(everything(1, 3)), progress={AT: Progress(1)})
+    many = await statements(store, gate, list(everything(4, 372)), progress={AT: Progress(2)})
     assert many == one
     assert len(one) == 12
 
@@ -38,7 +40,7 @@ async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
     gate = Gate()
     desk = Desk(await new_store(gate))
     await desk.register(1)
-    plain = await statements(desk.store, gate, [desk.log.update(1, add=line("x"))], published={AT: 1})
+    plain = await statements(desk.store, gate, [desk.log.update(1, add=line("x"))], progress={AT: Progress(1)})
     assert plain == [
         *LOCKING,
         "write",
@@ -50,4 +52,4 @@ async def test_what_is_plain_sends_what_it_needs_and_no_more(new_store):
 async def test_progress_alone_takes_no_lock(new_store):
     gate = Gate()
     store = await new_store(gate)
-    assert await statements(store, gate, [], published={AT: 7}) == ["begin", "write", "commit"]
+    assert await statements(store, gate, [], progress={AT: Progress(7)}) == ["begin", "write", "commit"]

@@ -12,7 +12,7 @@ from tests.integration.test_merges import sound
 from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 
 from mergeline.domain.messages import Coordinate, Place
-from mergeline.store import claim, horizons
+from mergeline.store import Progress, claim, horizons
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
@@ -75,7 +75,7 @@ async def test_it_names_former_owners_and_the_answers_that_they_may_not_have_pub
     async with claim(store, [Place(*AT)]) as claimed:
         await claimed.write("its-owner")
     await desk.register(1, 2, 3)
-    await write_progress(db, GROUP, {Place(*AT): 1})
+    await write_progress(db, GROUP, {Place(*AT): Progress(1)})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         assert turn.transactional_ids == {"its-owner"}
         assert [row.at.offset for row in turn.unpublished] == [1, 2]

@@ -6,7 +6,9 @@ import asyncpg
 import pytest
 from tests.integration.desk import AT
 
-from mergeline.store import Owner, claim, horizons
+from mergeline.domain.messages import Place
+from mergeline.store import Owner, Progress, claim, horizons
+from mergeline.store.failures import Forgotten, Kind, kind_of
 
 TOPIC = AT[0]
 PLACES = [(TOPIC, number) for number in range(3)]
@@ -21,8 +23,8 @@ async def test_who_claims_first_finds_nobody(store):
 async def test_the_next_one_finds_the_id_and_how_far_it_got(desk):
     async with claim(desk.store, PLACES) as claimed:
         await claimed.write("mergeline-1")
-    await desk.apply(published={PLACES[1]: 17})
-    await desk.apply(published={PLACES[1]: 12})  # never back
+    await desk.apply(progress={PLACES[1]: Progress(17)})
+    await desk.apply(progress={PLACES[1]: Progress(12)})  # never back
     async with claim(desk.store, PLACES[1:]) as claimed:
         assert claimed.owners == {PLACES[1]: Owner("mergeline-1", 17, None), PLACES[2]: Owner("mergeline-1", 0, None)}
         await claimed.write("mergeline-2")
@@ -95,10 +97,33 @@ async def test_the_horizon_is_the_highest_place_that_was_answered(desk, store):
 async def test_a_batch_and_a_claim_of_its_partition_wait_for_each_other(new_store, desk):
     """A batch in flight when its partition is taken over: it waits, is too late for nobody, and its truth counts."""
     async with claim(await new_store(), PLACES) as claimed:
-        batch = asyncio.create_task(desk.apply(desk.log.customer(1), published={AT: 3}))
+        batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={AT: Progress(3)}))
         await asyncio.sleep(0.1)
         assert not batch.done()
         await claimed.write("next")
     assert (await batch)[0].kind == "applied"
     async with claim(desk.store, [AT]) as claimed:
         assert claimed.owners == {AT: Owner("next", 3, 1)}
+
+
+async def test_what_a_worker_has_stored_the_database_still_has(desk):
+    """Whoever applies a batch says how far it had stored each partition; a database that knows of less is older."""
+    await desk.apply(desk.log.customer(1), desk.log.customer(2), progress={AT: Progress(0)})
+    await desk.apply(desk.log.customer(3), progress={AT: Progress(1, 2)})
+    await desk.apply(progress={AT: Progress(2, 3)})  # and the worker that lagged behind another one may know of less
+    await desk.apply(desk.log.customer(4), progress={AT: Progress(2, 2)})
+
+
+@pytest.mark.parametrize("stored", [2, 0, None], ids=["less", "nothing", "no row"])
+async def test_a_database_that_has_lost_what_was_stored_takes_nothing(desk, sql, stored):
+    await desk.apply(*(desk.log.customer(number) for number in (1, 2, 3)), progress={AT: Progress(0)})
+    if stored is None:
+        await sql.execute("delete from partition_owner")
+    else:
+        await sql.execute("update partition_owner set answered_offset = nullif($1, 0)", stored)
+    for messages in ([desk.log.customer(4, "one")], []):
+        with pytest.raises(Forgotten, match="started again, a worker says how far to go back") as raised:
+            await desk.persist(*messages, progress={AT: Progress(1, 3), Place(TOPIC, 2): Progress(5)})
+        assert kind_of(raised.value) is Kind.FATAL
+    assert await sql.fetchval("select count(*) from identifier") == 0
+    assert await sql.fetchval("select max(published_offset) from partition_owner") in (0, None)

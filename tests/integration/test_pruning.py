@@ -9,7 +9,7 @@ from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import sound
 
-from mergeline.store import horizons
+from mergeline.store import Progress, horizons
 from mergeline.store.pruning import Busy, Unpublished, check_rights, drop_day, old_days
 
 GROUP = "mergeline"
@@ -55,7 +55,7 @@ async def test_the_days_that_are_kept_are_whole_ones(desk, sql):
 async def test_progress_that_the_database_knows_counts_too(desk, sql):
     await desk.register(1)
     await age(sql, 20)
-    await desk.apply(published={AT: desk.log.ends[AT]})
+    await desk.apply(progress={AT: Progress(desk.log.ends[AT])})
     assert await pruned(sql, {}) == [(LONG_AGO, 1)]
     assert await ids(sql) == set()
 

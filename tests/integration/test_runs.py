@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 
+from mergeline.store import Progress
+
 
 class Flood(Exception):
     """What the caller raises when there are too many."""
@@ -54,7 +56,7 @@ async def test_who_asks_is_told_and_may_undo_the_batch(desk, sql, letters):
 
     more = letters(2)
     with pytest.raises(Flood):
-        await desk.apply(*more, published={AT: 9}, check_runs=refuse)
+        await desk.apply(*more, progress={AT: Progress(9)}, check_runs=refuse)
     assert told == [
         ({(UPDATES, 0): 3}, {(UPDATES, 0): [0, 1, 2]}),
         ({(UPDATES, 0): 5}, {(UPDATES, 0): [letter.origin.offset for letter in more]}),

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
-from mergeline.store import Options, Store, claim, horizons, open_pool
+from mergeline.store import Options, Progress, Store, claim, horizons, open_pool
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
@@ -148,7 +148,7 @@ async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     await worker.apply(worker.log.card("c-1"))
     merge = worker.log.update(1, add=[line("of-2"), issue("c-1")], requestId="r-1")
     batch = [merge, worker.log.put(UPDATES, b"{"), worker.log.update(2, source="ECOMMERCE", remove=line("of-1"))]
-    assert kinds(await worker.apply(*batch, published={AT: 1})) == ["applied", "dead_letter", "applied"]
+    assert kinds(await worker.apply(*batch, progress={AT: Progress(1)})) == ["applied", "dead_letter", "applied"]
     assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["replay", "repeat"]
     async with claim(worker.store, [AT]) as claimed:
         await claimed.write("mine")

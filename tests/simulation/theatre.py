@@ -18,8 +18,8 @@ from tests.simulation.store_system import offences, stored
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
-from mergeline.domain.messages import Coordinate, Message
-from mergeline.store import Options, Store, open_pool
+from mergeline.domain.messages import Coordinate, Message, Place
+from mergeline.store import Options, Progress, Store, open_pool
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
 
@@ -117,8 +117,9 @@ class Theatre:
         """One operation by one rival; what it was told."""
         if isinstance(operation, dict):
             return await self.change_catalog(number, operation)
-        published = {(operation[-1].at.topic, operation[-1].at.partition): operation[-1].at.offset}
-        return [answer.outgoing for answer in await self._stores[number].apply(operation, published=published)]
+        last = operation[-1].at
+        progress = {Place(last.topic, last.partition): Progress(last.offset)}
+        return [answer.outgoing for answer in await self._stores[number].apply(operation, progress=progress)]
 
     async def change_catalog(self, number, document):
         async with self._stores[number].pool.acquire() as connection:

@@ -19,11 +19,13 @@ from mergeline.store.attempts import apply_with_retries
 from mergeline.store.options import Options, Retries
 from mergeline.store.ownership import Claim, Owner, claim, horizons
 from mergeline.store.pool import open_pool
+from mergeline.store.write import Progress
 
 __all__ = [
     "Claim",
     "Options",
     "Owner",
+    "Progress",
     "Retries",
     "Store",
     "apply_with_retries",

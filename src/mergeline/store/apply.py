@@ -1,6 +1,6 @@
 """The way of a batch through the database, on one screen: `Store.apply`.
 
-In: messages in order; what was published before; how far the ledger's answers reach. Out: one answer a message, in
+In: messages in order; how far their partitions got; how far the ledger's answers reach. Out: one answer a message, in
 order, committed together with everything they change. Never: a statement a message, a decision on what was read
 without its lock, or half a batch.
 
@@ -35,7 +35,7 @@ from mergeline.store.progress import CheckRuns, count_runs
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
 from mergeline.store.replays import at_or_below, read_replays
 from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
-from mergeline.store.write import write, write_progress
+from mergeline.store.write import Progress, write, write_progress
 
 LOCK_ROUNDS_MAX: Final = 5
 NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
@@ -63,7 +63,7 @@ class Store:
         self,
         messages: Sequence[Message],
         *,
-        published: Mapping[Place, int] = NONE,
+        progress: Mapping[Place, Progress] = NONE,
         horizons: Mapping[Place, int] = NONE,
         forced: Mapping[Coordinate, str] = NONE,
         check_runs: CheckRuns | None = None,
@@ -72,7 +72,7 @@ class Store:
 
         Args:
             messages: what was read, in order within each partition.
-            published: of partitions, the first offset not yet published; raised together with the batch.
+            progress: how far partitions got before; raised together with the batch.
             horizons: the highest offset of each partition that the ledger has an answer for (`Store.horizons`).
             forced: messages, by where they were read, that become dead letters `PROCESSING_FAILED` with this text.
             check_runs: told how many dead letters in a row each origin partition has now; may raise to undo it all.
@@ -84,7 +84,7 @@ class Store:
         async with self.statements() as db:
             answers = await self._replays(db, messages, horizons)
             left = [message for message in messages if message.at not in answers] if answers else messages
-            decided = await self._in_rounds(db, _decoded(left, forced), published, check_runs)
+            decided = await self._in_rounds(db, _decoded(left, forced), progress, check_runs)
         if not answers:
             return decided
         answers |= {answer.message.at: answer for answer in decided}
@@ -114,7 +114,7 @@ class Store:
         self,
         db: Statements,
         items: Sequence[Request | Refused],
-        published: Mapping[Place, int],
+        progress: Mapping[Place, Progress],
         check_runs: CheckRuns | None,
     ) -> list[Answer]:
         """Each round locks what the one before has found, and starts from what is committed then."""
@@ -131,9 +131,9 @@ class Store:
             try:
                 async with db.transaction(self.bounds):
                     if not prepared:
-                        await write_progress(db, self.options.group_id, published)
+                        await write_progress(db, self.options.group_id, progress)
                         return []
-                    return await self._decide(db, prepared, touched, catalogs, published, check_runs)
+                    return await self._decide(db, prepared, touched, catalogs, progress, check_runs)
             except _Uncovered as uncovered:
                 found |= uncovered.customers
                 self._catalogs.forget(uncovered.org_ids)
@@ -145,7 +145,7 @@ class Store:
         prepared: Sequence[Prepared | Refused],
         touched: Footprint,
         catalogs: Mapping[int, Versioned],
-        published: Mapping[Place, int],
+        progress: Mapping[Place, Progress],
         check_runs: CheckRuns | None,
     ) -> list[Answer]:
         options = self.options
@@ -158,9 +158,9 @@ class Store:
         state, known = found.state, await read_ledger(db, prepared, found.requests)
         await read_holdings(db, prepared, touched, state, options.limits, options.held_rows_max)
         verdicts = judge_batch(state, known.ledger, prepared, now, options.limits)
-        await count_runs(db, options.group_id, verdicts, found.runs, published, check_runs)
+        await count_runs(db, options.group_id, verdicts, found.runs, progress, check_runs)
         answer = partial(answer_batch, verdicts, now, options.topic_prefix)
-        answers = await write(db, state.changes(), verdicts, now, known.ids, options.group_id, published, answer)
+        answers = await write(db, state.changes(), verdicts, now, known.ids, options.group_id, progress, answer)
         if any(answer.row is None for answer in answers):
             await db.fetch("barrier")
         return answers

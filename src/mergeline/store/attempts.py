@@ -26,6 +26,7 @@ from mergeline.store.apply import NONE, Store
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.options import Retries
 from mergeline.store.progress import CheckRuns
+from mergeline.store.write import Progress
 
 POISON_ATTEMPTS_MAX: Final = 2
 """A failure that looks like a message's own is tried once more before the batch is taken apart for it."""
@@ -36,7 +37,7 @@ async def apply_with_retries(
     store: Store,
     messages: Sequence[Message],
     *,
-    published: Mapping[Place, int] = NONE,
+    progress: Mapping[Place, Progress] = NONE,
     horizons: Mapping[Place, int] = NONE,
     check_runs: CheckRuns | None = None,
 ) -> list[Answer]:
@@ -50,7 +51,7 @@ async def apply_with_retries(
     while pending:
         part = pending.pop()
         try:
-            answers += await _persist(store, part, published, horizons, check_runs)
+            answers += await _persist(store, part, progress, horizons, check_runs)
         except Exception as error:  # noqa: BLE001 (`taken_apart` raises what it does not mend)
             # Reversed, since the last is taken next: the order of the messages stays.
             pending += reversed(part.taken_apart(error))
@@ -89,7 +90,7 @@ class _Part:
 async def _persist(
     store: Store,
     part: _Part,
-    published: Mapping[Place, int],
+    progress: Mapping[Place, Progress],
     horizons: Mapping[Place, int],
     check_runs: CheckRuns | None,
 ) -> list[Answer]:
@@ -100,7 +101,7 @@ async def _persist(
         attempt += 1
         try:
             return await store.apply(
-                part.messages, published=published, horizons=horizons, forced=part.forced, check_runs=check_runs
+                part.messages, progress=progress, horizons=horizons, forced=part.forced, check_runs=check_runs
             )
         except Exception as error:
             kind = part.kind_of(error)

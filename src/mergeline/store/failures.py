@@ -5,6 +5,7 @@ error (its DETAIL carries values of the request), or a second place that reads a
 
     MergelineError
     └── StoreError
+        ├── Forgotten       the database has lost what was stored: go on with nothing
         ├── BatchTooLarge   a batch names or holds more than one transaction may lock or read: halve it
         ├── CatalogRefused  a catalog drops what stored data rests on: an operator changes the file
         ├── Unsettled       owners kept changing while they were locked, or a commit is no promise: try again
@@ -47,6 +48,16 @@ class Unsettled(StoreError):
 
 class Overtaken(StoreError):
     """A write found another row than the one that was read under the locks."""
+
+
+class Forgotten(StoreError):
+    """The database has not what this process has stored: a standby took over without the last commits, or so."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database has lost answers that this worker had stored (did a standby take over without the last "
+            "commits?); started again, a worker says how far to go back, if any of them were published"
+        )
 
 
 class Kind(Enum):

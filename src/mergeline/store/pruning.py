@@ -24,7 +24,7 @@ from mergeline.store.days import DAYS_LOCK
 from mergeline.store.incarnations import read_incarnations
 from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection, Statements, bounds, operator_bounds
-from mergeline.store.write import write_progress
+from mergeline.store.write import Progress, write_progress
 
 REQUESTS_PAGE: Final = 2_000
 """Rows of the ledger whose request ids go in one transaction; it takes milliseconds."""
@@ -113,7 +113,8 @@ async def drop_day(connection: Connection, day: date, group_id: str, published: 
     """
     positions = await check_published(connection, day, group_id, published)
     # Kafka forgets a group's offsets in time. What was published must not be read again then, without its answers.
-    await write_progress(Statements(connection), group_id, positions)
+    known = {place: Progress(offset) for place, offset in positions.items()}
+    await write_progress(Statements(connection), group_id, known)
     dropped = await _drop_requests(connection, day)
     while await _rows(connection, "ledger_default_drop", day, REQUESTS_PAGE):
         pass

@@ -305,8 +305,14 @@ with customers_update as (
     -- In order, as every locker of these rows; a partition that nobody has claimed yet gets its row here.
     insert into partition_owner as stored (group_id, topic, partition, published_offset, answered_offset)
     select $21, topic, partition, published_offset, answered_offset
-    from unnest($22::text[], $23::integer[], $24::bigint[], $25::bigint[])
-        as new (topic, partition, published_offset, answered_offset)
+    from unnest($22::text[], $23::integer[], $24::bigint[], $25::bigint[], $26::bigint[])
+        as new (topic, partition, published_offset, answered_offset, remembered_offset)
+    -- A standby that took over without the last commits does not know what this worker has stored.
+    where remembered_offset <= (
+        select coalesce(max(answered_offset), 0)
+        from partition_owner as known
+        where known.group_id = $21 and known.topic = new.topic and known.partition = new.partition
+    )
     order by topic, partition
     on conflict (group_id, topic, partition) do update
     set published_offset = greatest(stored.published_offset, excluded.published_offset),

@@ -1,15 +1,16 @@
 """What a batch changed, into the tables.
 
-In: net changes, each beside what was read, the verdicts and the answers, and how far partitions are published. Out:
-rows, written by three statements, whatever the batch (and one more for each 64 MiB that it publishes). Never: a row
-written over another than the one that was read: `Overtaken` instead.
+In: net changes, each beside what was read, the verdicts and the answers, and how far partitions got. Out: rows, written
+by three statements, whatever the batch (and one more for each 64 MiB that it publishes). Never: a row written over
+another than the one that was read (`Overtaken` instead), or into a database that lost what was stored (`Forgotten`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import asyncpg
 import orjson
 
 from mergeline.domain.answers import Merge
@@ -19,7 +20,7 @@ from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Place
 from mergeline.domain.state import Changes
 from mergeline.domain.vocabulary import Topic
-from mergeline.store.failures import Overtaken
+from mergeline.store.failures import Forgotten, Overtaken
 from mergeline.store.read import RequestKey
 from mergeline.store.rows import LEDGER_COLUMNS, day_of, ledger_values
 from mergeline.store.statements import Statements, columns_of, meanwhile
@@ -41,6 +42,15 @@ NO_PLACE: Final = (None, None, None, None)
 """Of a request id without a decided row: its day, topic, partition and offset."""
 
 
+class Progress(NamedTuple):
+    """What whoever publishes a partition knows of it, from before the batch."""
+
+    published_offset: int
+    """The first offset not known to be published."""
+    answered_offset: int = 0
+    """The first offset not known to be stored: the database must say this much, or more."""
+
+
 async def write(
     db: Statements,
     changes: Changes,
@@ -48,7 +58,7 @@ async def write(
     now: datetime,
     known: frozenset[RequestKey],
     group_id: str,
-    published: Mapping[Place, int],
+    progress: Mapping[Place, Progress],
     answer: Callable[[], list[Answer]],
 ) -> list[Answer]:
     """Everything that a batch changes; the answers.
@@ -60,11 +70,12 @@ async def write(
         now: when they were decided.
         known: the request ids that the ledger has rows of already.
         group_id: whose partitions.
-        published: of partitions, the first offset not yet published.
+        progress: how far partitions got.
         answer: makes the answers, whose rows go into the ledger; called while PostgreSQL writes the rest.
 
     Raises:
         Overtaken: if a row is not as it was read.
+        Forgotten: if the database has not what was stored before.
     """
     requests = _requests(verdicts, day_of(now))
     parts: Parts = {
@@ -77,7 +88,7 @@ async def write(
     }
     if any(parts[name][1] for name in REST):
         await _write(db, "write_rest", {name: parts[name] for name in REST})
-    common = _write(db, "write", {name: parts[name] for name in COMMON}, group_id, *_progress(published, verdicts))
+    common = _write_common(db, {name: parts[name] for name in COMMON}, group_id, _progress(progress, verdicts))
     answers, rows = await meanwhile(common, lambda: _with_rows(answer()))
     for some in _in_bounds(rows):
         await db.execute("ledger_insert", *_ledger_columns(some))
@@ -108,25 +119,34 @@ def _ledger_columns(rows: Sequence[tuple[Any, ...]]) -> list[object]:
     return [*columns, list(accumulate(lengths, initial=1))[:-1], lengths, b"".join(outgoing)]
 
 
-async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> None:
+async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> asyncpg.Record:
     columns = [column for width, rows in parts.values() for column in columns_of(rows, width)]
     (written,) = await db.fetch(statement, *columns, *more)
     for name, (_, rows) in parts.items():
         if written[name] != len(rows):
             raise Overtaken(f"{name}: {written[name]} of {len(rows)} rows were as they had been read")
+    return written
 
 
-async def write_progress(db: Statements, group_id: str, published: Mapping[Place, int]) -> None:
+async def _write_common(db: Statements, parts: Parts, group_id: str, progress: Sequence[tuple[Any, ...]]) -> None:
+    written = await _write(db, "write", parts, group_id, *columns_of(progress, 5))
+    if written["progress_write"] != len(progress):
+        raise Forgotten
+
+
+async def write_progress(db: Statements, group_id: str, progress: Mapping[Place, Progress]) -> None:
     """Raise `published_offset` of each partition, and nothing else; it never goes back."""
-    if published:
-        await _write(db, "write", NOTHING, group_id, *_progress(published, ()))
+    if progress:
+        await _write_common(db, NOTHING, group_id, _progress(progress, ()))
 
 
-def _progress(published: Mapping[Place, int], verdicts: Sequence[Verdict]) -> list[list[Any]]:
-    """Columns of topic, partition, how far it was published, and how far it is answered with this batch."""
+def _progress(progress: Mapping[Place, Progress], verdicts: Sequence[Verdict]) -> list[tuple[Any, ...]]:
+    """Topic, partition, how far it was published, how far it is answered with this batch, and how far it was before."""
     answered = {verdict.message.at[:2]: verdict.message.at.offset + 1 for verdict in verdicts}  # offsets rise
-    rows = [(*place, published[place], answered.get((*place,))) for place in sorted(published)]
-    return columns_of(rows, 4)
+    return [
+        (*place, known.published_offset, answered.get((*place,)), known.answered_offset)
+        for place, known in sorted(progress.items())
+    ]
 
 
 def _customers(changes: Changes) -> Parts:

@@ -28,7 +28,7 @@ from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import describe
 from mergeline.store.ownership import Owner, adopt, claim, horizons
-from mergeline.store.write import write_progress
+from mergeline.store.write import Progress, write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
 from mergeline.stream.incarnations import Incarnations, at_the_database
@@ -54,7 +54,7 @@ class ApplyStage:
         self._settings, self._store, self._producers, self._offsets = settings, store, producers, offsets
         self._incarnations = incarnations
         self._publisher: Publisher | None = None
-        self._published: dict[Place, int] = {}
+        self._progress: dict[Place, Progress] = {}
         self._horizons: Mapping[Place, int] = {}
         self._gate = FloodGate(settings.dead_letter_limit)
 
@@ -79,10 +79,15 @@ class ApplyStage:
         }
         positions = await self._offsets.positions(partitions, floor)
         await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
-        unknown = [place for place in places if owners[place].answered_offset is None]
+        begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
         with at_the_database():
-            await adopt(self._store, {place: positions[places[place]] for place in unknown})
-        self._published = {place: positions[partition] for place, partition in places.items()}
+            await adopt(self._store, begins)
+        # A pipeline that acquires once more knows itself what it has stored.
+        stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
+        self._progress = {
+            place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
+            for place, tp in places.items()
+        }
         self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
@@ -112,7 +117,7 @@ class ApplyStage:
         answers = await apply_with_retries(
             self._store,
             messages,
-            published={place: self._published[place] for place in raised},
+            progress={place: self._progress[place] for place in raised},
             horizons=self._horizons,
             check_runs=self._gate.check,
         )
@@ -122,7 +127,12 @@ class ApplyStage:
         for partition, records, _ in batch:
             outgoing = [answer.outgoing for answer in islice(left, len(records))]
             works.append(Work(partition, [record.offset for record in records], outgoing))
+            self._stored(self._incarnations.place(partition), records[-1].offset)
         return works
+
+    def _stored(self, place: Place, offset: int) -> None:
+        if offset > self._horizons.get(place, -1):  # what was in the ledger before, no batch has written down
+            self._progress[place] = self._progress[place]._replace(answered_offset=offset + 1)
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
@@ -131,7 +141,9 @@ class ApplyStage:
         await self._publisher.publish(records, ends)
         if self._publisher.transactional_id is None:
             await self._offsets.commit(ends)
-        self._published |= {self._incarnations.place(partition): offset for partition, offset in ends.items()}
+        for partition, offset in ends.items():
+            place = self._incarnations.place(partition)
+            self._progress[place] = self._progress[place]._replace(published_offset=offset)
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
@@ -147,7 +159,7 @@ class ApplyStage:
         """
         try:
             async with asyncio.timeout(KEEP_PROGRESS_S), self._store.statements() as db:
-                await write_progress(db, self._store.options.group_id, self._published)
+                await write_progress(db, self._store.options.group_id, self._progress)
         except Exception as error:  # noqa: BLE001 (whatever it is, leaving goes on)
             log.warning("progress.not_kept", error=describe(error))
 
