@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 
-from mergeline.domain.messages import Outgoing
+from mergeline.domain.messages import Outgoing, Place
 from mergeline.settings import Settings
+from mergeline.store import Progress
 from mergeline.stream import incarnations
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.publisher import PublishFailed
@@ -78,7 +79,7 @@ def router(publisher, offsets):
 
 def at_least_once(publisher, offsets):
     stage = ApplyStage(Settings(delivery="at_least_once"), None, None, offsets, Incarnations())
-    stage._publisher = publisher
+    stage._publisher, stage._progress = publisher, {Place("commands-by-customer", 0): Progress(0)}
     return stage
 
 
