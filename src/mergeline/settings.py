@@ -275,6 +275,18 @@ def _remedy(name: str) -> str:
     return "Correct it" + (f', or leave it out for "{shown}"' if shown else "") + f" ({field.description})."
 
 
+_ABOVE: Final = (
+    # Each lane holds a connection for as long as it applies a batch; readiness and leaving need one beside them.
+    ("database_pool_max", "apply_lanes"),
+    # A publish must be given up before the client repeats its end-of-transaction by itself, and before brokers end it.
+    ("kafka_request_timeout_ms", "publish_timeout_ms"),
+    ("transaction_timeout_ms", "publish_timeout_ms"),
+    # A worker that waits for a statement for as long as it may stands still.
+    ("progress_timeout_ms", "database_timeout_ms"),
+)
+"""Settings of which the first must be above the second."""
+
+
 def _contradictions(settings: Settings) -> list[str]:
     """What each value by itself may be, but not all of them together."""
     found = []
@@ -292,24 +304,12 @@ def _contradictions(settings: Settings) -> list[str]:
     ]
     if settings.kafka_ssl_keyfile is not None and settings.kafka_ssl_certfile is None:
         found.append(f"{variable('kafka_ssl_keyfile')} is set but {variable('kafka_ssl_certfile')} is not. Set both.")
-    if settings.apply_lanes >= settings.database_pool_max:
-        # Each holds a connection for as long as it applies a batch; readiness and leaving need one beside them.
-        found.append(
-            f"{variable('database_pool_max')} is {settings.database_pool_max}, but must be above "
-            f"{variable('apply_lanes')} ({settings.apply_lanes}). Raise it, or lower the other."
-        )
-    publish, request = settings.publish_timeout_ms, settings.kafka_request_timeout_ms
-    if publish >= request:
-        # A publish must be given up before the client repeats its end-of-transaction by itself.
-        found.append(
-            f"{variable('publish_timeout_ms')} is {publish}, but must be below "
-            f"{variable('kafka_request_timeout_ms')} ({request}). Lower it, or raise the other."
-        )
-    if settings.transaction_timeout_ms <= publish:
-        found.append(
-            f"{variable('transaction_timeout_ms')} is {settings.transaction_timeout_ms}, but must be above "
-            f"{variable('publish_timeout_ms')} ({publish}). Raise it, or lower the other."
-        )
+    for larger, smaller in _ABOVE:
+        if getattr(settings, larger) <= getattr(settings, smaller):
+            found.append(
+                f"{variable(larger)} is {getattr(settings, larger)}, but must be above "
+                f"{variable(smaller)} ({getattr(settings, smaller)}). Raise it, or lower the other."
+            )
     return found
 
 

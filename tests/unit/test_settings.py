@@ -101,8 +101,10 @@ def test_a_bad_address_is_not_repeated():
         ({"KAFKA_SASL_USERNAME": "u"}, "MERGELINE_KAFKA_SASL_USERNAME is set"),
         ({"KAFKA_SSL_CAFILE": "/ca"}, "MERGELINE_KAFKA_SSL_CAFILE is set"),
         ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEYFILE": "/k"}, "MERGELINE_KAFKA_SSL_CERTFILE is not"),
-        ({"PUBLISH_TIMEOUT_MS": "8000"}, "below MERGELINE_KAFKA_REQUEST_TIMEOUT_MS (8000)"),
+        ({"PUBLISH_TIMEOUT_MS": "8000"}, "above MERGELINE_PUBLISH_TIMEOUT_MS (8000)"),
         ({"TRANSACTION_TIMEOUT_MS": "7000"}, "above MERGELINE_PUBLISH_TIMEOUT_MS (7000)"),
+        ({"DATABASE_TIMEOUT_MS": "60000"}, "MERGELINE_PROGRESS_TIMEOUT_MS is 60000, but must be above"),
+        ({"APPLY_LANES": "8", "DATABASE_POOL_MAX": "8"}, "MERGELINE_DATABASE_POOL_MAX is 8, but must be above"),
     ],
 )
 def test_values_that_contradict_each_other(given, said):

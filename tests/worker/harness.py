@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -30,6 +31,7 @@ CATALOG = {
     "sources": {"INSTORE": "single", "WEBSHOP": "single", "WECHAT": "multiple"},
     "series": [{"id": 163, "code": "GOLD", "autoCreate": True, "maxActiveCardsPerCustomer": 2, "expiryDays": 365}],
 }
+SOON_STALLED = MappingProxyType({"MERGELINE_PROGRESS_TIMEOUT_MS": "5000", "MERGELINE_DATABASE_TIMEOUT_MS": "4000"})
 UPDATES, CUSTOMERS, CARDS = "identifier-updates", "customer-registrations", "card-registrations"
 OUTCOMES, REGISTERED, COMMANDS = "update-outcomes", "registration-outcomes", "commands-by-customer"
 EVENTS = ("customer-merged", "card-issued", "card-changed", "identifiers-changed", "customer-redirects")

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.worker.harness import COMMANDS, CUSTOMERS, UPDATES, adding
+from tests.worker.harness import COMMANDS, CUSTOMERS, SOON_STALLED, UPDATES, adding
 
 from mergeline.embedded.ports import free_ports
 from mergeline.metrics import REGISTRY
@@ -30,7 +30,7 @@ def of(samples, name):
 async def port(module_world):
     """Of a worker that has answered each kind of message but those of a crash."""
     (port,) = free_ports(1)
-    worker = module_world.worker(MERGELINE_HTTP_PORT=str(port), MERGELINE_PROGRESS_TIMEOUT_MS="5000")
+    worker = module_world.worker(MERGELINE_HTTP_PORT=str(port), **SOON_STALLED)
     await module_world.register([1])
     first, other = adding(1, "first"), adding(1, "first", "of another body")
     refused = adding(2, "refused")

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from tests.worker.conftest import new_world
-from tests.worker.harness import UPDATES, adding
+from tests.worker.harness import SOON_STALLED, UPDATES, adding
 from tests.worker.proxy import Relay
 
 from mergeline import embedded
@@ -22,7 +22,7 @@ async def test_a_group_that_another_program_holds(world):
     )
     await stray.start()
     try:
-        worker = world.worker(MERGELINE_PROGRESS_TIMEOUT_MS="5000")
+        worker = world.worker(**SOON_STALLED)
         await world.until(lambda: not worker.running, "it ends")
     finally:
         await stray.stop()
@@ -52,7 +52,7 @@ async def test_brokers_that_moved_to_other_addresses_of_the_settings(moving, pos
     async with new_world(postgres, kafka.bootstrap_servers, template_database, tmp_path) as world:
         worker = world.worker(
             MERGELINE_KAFKA_BOOTSTRAP_SERVERS=f"{old.address},{new.address}",
-            MERGELINE_PROGRESS_TIMEOUT_MS="5000",
+            **SOON_STALLED,
         )
         await world.register([1])
         await old.close()

@@ -6,7 +6,7 @@ import json
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
-from tests.worker.harness import UPDATES, adding
+from tests.worker.harness import SOON_STALLED, UPDATES, adding
 from tests.worker.load import held_ledger
 
 
@@ -43,7 +43,7 @@ async def test_only_records_of_committed_transactions_are_answered(served, trans
 @pytest.mark.parametrize("keyed", ["false", "true"], ids=["routed", "keyed"])
 async def test_what_expires_behind_the_last_record_of_a_transaction_stops_nobody(world, keyed):
     """Its end marker takes an offset, and goes with the log like a record that nobody has read."""
-    worker = world.worker(MERGELINE_PROGRESS_TIMEOUT_MS="5000", MERGELINE_REQUESTS_KEYED=keyed)
+    worker = world.worker(MERGELINE_REQUESTS_KEYED=keyed, **SOON_STALLED)
     await world.register([1])
     producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=f"{world.prefix}upstream")
     await producer.start()
@@ -80,7 +80,7 @@ async def test_requests_are_answered_whatever_they_are_packed_with(served, codec
 
 async def test_the_watchdog_leaves_an_idle_worker_alone_and_ends_one_whose_database_hangs(world):
     """Markers of transactions at the end of a partition are nothing to read, though offsets are left."""
-    worker = world.worker(MERGELINE_PROGRESS_TIMEOUT_MS="5000")
+    worker = world.worker(**SOON_STALLED)
     await world.register([1])
     producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=f"{world.prefix}upstream")
     await producer.start()
