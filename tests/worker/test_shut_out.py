@@ -64,3 +64,24 @@ async def test_brokers_that_moved_to_other_addresses_of_the_settings(moving, pos
         assert (event["error"], event["problem"]) == ("Stalled", "brokers answer a new client, and not this one")
         world.worker(MERGELINE_KAFKA_BOOTSTRAP_SERVERS=f"{old.address},{new.address}")
         await world.answered(["after"])
+
+
+@pytest.fixture
+async def strict():
+    """Brokers that let no transaction take as long as a worker may ask for."""
+    kafka = embedded.Kafka(settings={"transaction.max.timeout.ms": "9000"})
+    await asyncio.to_thread(kafka.start)
+    yield kafka
+    await asyncio.to_thread(kafka.stop)
+
+
+async def test_brokers_that_allow_no_transaction_of_that_length(strict, postgres, template_database, tmp_path):
+    async with new_world(postgres, strict.bootstrap_servers, template_database, tmp_path) as world:
+        worker = world.worker()
+        await world.until(lambda: not worker.running, "it ends")
+        assert worker.process.returncode == 2, worker.log_tail()
+        (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+        assert "allow no MERGELINE_TRANSACTION_TIMEOUT_MS of 10000: lower it" in said
+        shorter = world.worker(MERGELINE_TRANSACTION_TIMEOUT_MS="9000")
+        await world.register([1])
+        assert shorter.running

@@ -19,7 +19,7 @@ from zlib import crc32
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IllegalOperation, InvalidTxnState, KafkaError
+from aiokafka.errors import IllegalOperation, InvalidTransactionTimeout, InvalidTxnState, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
@@ -28,7 +28,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.domain.messages import Header, Outgoing
 from mergeline.errors import SetupError
-from mergeline.settings import Settings
+from mergeline.settings import Settings, variable
 from mergeline.stream.clients import DENIALS, denied
 from mergeline.stream.unpacking import raw_name
 
@@ -174,6 +174,11 @@ class Publisher:
     def _failed(self, error: BaseException) -> PublishFailed | SetupError:
         if isinstance(error, DENIALS):
             return SetupError(denied(self._settings, _said(error)))
+        if isinstance(error, InvalidTransactionTimeout):
+            return SetupError(
+                f"Brokers allow no {variable('transaction_timeout_ms')} of {self._settings.transaction_timeout_ms}: "
+                "lower it, or raise their transaction.max.timeout.ms."
+            )
         return PublishFailed(_said(error))
 
     def _cause(self, error: BaseException) -> BaseException:
