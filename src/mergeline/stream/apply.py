@@ -64,7 +64,7 @@ class ApplyStage:
         """Fence the last owners, then read where they got to.
 
         Raises:
-            PublishFailed: brokers or database are away, or a commit is unknown: not acquired, but to be released.
+            Retriable: brokers or database are away, or a commit is unknown: not acquired, but to be released.
             SetupError: an operator must act.
         """
         await self._incarnations.acquire(partitions)
@@ -88,7 +88,8 @@ class ApplyStage:
             place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
             for place, tp in places.items()
         }
-        self._gate = FloodGate(self._settings.dead_letter_limit)
+        if not published:
+            self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
     async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:

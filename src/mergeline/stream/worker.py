@@ -67,7 +67,7 @@ class Worker:
         folder: Path,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.settings, self._fail = settings, fail
+        self.settings = settings
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
         self._fail, self._incarnations = fail, Incarnations(store, offsets, settings.topic_prefix)
