@@ -132,8 +132,8 @@ class Offsets:
 
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the next fetch of each partition goes on; without asking a broker."""
-        consumer = self._consumer()
-        return {tp: await self._call(consumer.position, tp) for tp in partitions}
+        positions: dict[TopicPartition, int] = await self._call(_positions, self._consumer(), partitions)
+        return positions
 
     def refusal(self) -> BaseException | None:
         """What the group's coordinator has said for good, and aiokafka tells nobody but a fetch.
@@ -189,6 +189,11 @@ class Offsets:
 async def _bounded(function: Any, *arguments: Any) -> Any:
     """In the consumer's thread: what is given up here does not go on there, where it would hold up other calls."""
     return await asyncio.wait_for(function(*arguments), CALL_TIMEOUT_S)
+
+
+async def _positions(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """In the consumer's thread, all at once: no fetch may begin meanwhile."""
+    return {partition: await consumer.position(partition) for partition in partitions}
 
 
 def position(partition: TopicPartition, committed: int | None, start: int, end: int, floor: int) -> int:
