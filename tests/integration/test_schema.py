@@ -79,8 +79,8 @@ async def test_a_release_does_not_mind_the_migrations_of_a_later_one(database_ur
 
 
 async def test_a_migration_that_fails_leaves_nothing(empty_database_url, empty, monkeypatch):
-    broken = {"0001_initial": "create table half (); select no_such_function()"}
-    monkeypatch.setattr("mergeline.store.migrations._scripts", lambda: broken)
+    broken = "create table half (); select no_such_function()"
+    monkeypatch.setattr("mergeline.store.migrations._text", {"0001_initial": broken}.__getitem__)
     with pytest.raises(asyncpg.UndefinedFunctionError):
         await migrate(empty_database_url)
     assert await empty.fetchval("select to_regclass('half')") is None
