@@ -8,12 +8,14 @@ left out.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from typing import IO, Final
 
 import click
 from rich.text import Text
 
+from mergeline.cli.arriving import arriving, at_hand, is_at_hand, own_reader
 from mergeline.cli.events import STYLES
 from mergeline.cli.exchange import Exchange, Item
 from mergeline.cli.files import Line, read_lines
@@ -92,8 +94,14 @@ class _Run:
             note("the rest of the file was not sent")
         return self._report(time.monotonic() - began, unanswered, waited=timeout_s is not None)
 
-    def _items(self, file: IO[bytes], *, wait: bool) -> Iterator[Item[Line]]:
-        for line in read_lines(file):
+    async def _items(self, file: IO[bytes], *, wait: bool) -> AsyncGenerator[list[Item[Line]]]:
+        lines = at_hand(read_lines(file)) if is_at_hand(file) else arriving(read_lines(own_reader(file)))
+        async with aclosing(lines) as chunks:
+            async for chunk in chunks:
+                yield list(self._judged(chunk, wait=wait))
+
+    def _judged(self, lines: Iterable[Line], *, wait: bool) -> Iterator[Item[Line]]:
+        for line in lines:
             if line.too_long:
                 self.too_long += 1
                 note(f"line {line.number} is longer than the topic takes, and was not sent")
