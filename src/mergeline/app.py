@@ -216,7 +216,9 @@ async def _in_time(attempt: Callable[[], Coroutine[Any, Any, _T]], deadline: flo
     if trying.done():
         return trying.result()
     trying.cancel()  # what it does to end is waited for too, for as long as is good
-    await asyncio.wait({trying}, timeout=TASKS_END_WITHIN_S)
+    ended, _ = await asyncio.wait({trying}, timeout=TASKS_END_WITHIN_S)
+    for one in ended:
+        _ = one.cancelled() or one.exception()  # heard, so that nobody logs it
     raise SetupError(silence)
 
 

@@ -1,4 +1,4 @@
-"""A database that takes connections and then says nothing: a start ends in time, and so does every command."""
+"""A server that takes connections and then says nothing: a start ends in time, and so does every command."""
 
 import asyncio
 import os
@@ -47,6 +47,16 @@ async def test_a_start_ends_with_one_line_once_its_time_is_over(module_world, re
     assert "cannot be reached: no answer. Start it, or correct MERGELINE_DATABASE_URL." in line
     assert "Task" not in worker.text
     assert time.monotonic() - began < 20
+
+
+async def test_brokers_that_say_nothing_end_a_start_likewise(module_world):
+    async with Relay(module_world.bootstrap_servers, mutes=lambda _: True) as silent:
+        settings = {"MERGELINE_KAFKA_BOOTSTRAP_SERVERS": silent.address, "MERGELINE_START_TIMEOUT_MS": "1000"}
+        worker = module_world.worker(**settings)
+        await module_world.until(lambda: not worker.running, "it ends", timeout_s=20)
+    assert worker.process.returncode == 2, worker.log_tail()
+    (line,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    assert f"Kafka at {silent.address} (PLAINTEXT) cannot be reached: no answer" in line
 
 
 @pytest.mark.parametrize(

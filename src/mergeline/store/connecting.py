@@ -29,7 +29,7 @@ SERVER_GONE_AFTER: Final = {
     "TCP_KEEPIDLE": 5,
     "TCP_KEEPINTVL": 2,
     "TCP_KEEPCNT": 3,
-    "TCP_USER_TIMEOUT": 11_000,
+    "TCP_USER_TIMEOUT": 11_000,  # ms; the others are seconds, and a count
 }
 """11 s, as the server is told of us; a system that has not all of these goes by the looks alone."""
 
