@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -23,7 +23,7 @@ import faust
 import structlog
 import uvloop
 
-from mergeline.database import keep_days, not_ready, open_store
+from mergeline.database import NO_ANSWER, database_errors, keep_days, not_ready, open_store, unreachable
 from mergeline.domain.vocabulary import Topic
 from mergeline.errors import MergelineError, SetupError
 from mergeline.health import HealthServer
@@ -31,6 +31,7 @@ from mergeline.logs import configure
 from mergeline.settings import Settings, unknown_variables, variable
 from mergeline.store import Store
 from mergeline.store.incarnations import published_offsets
+from mergeline.stream import clients
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
 from mergeline.stream.incarnations import check_recorded, topics_read
@@ -45,6 +46,8 @@ batch at what is in use anyway; reference counts free almost all of it."""
 EXIT_SETUP: Final = 2
 EXIT_FAILED: Final = 70
 START_RETRY_S: Final = 0.5
+ATTEMPT_S_MIN: Final = 5.0
+"""For an attempt to start, however near the deadline it begins."""
 TASKS_END_WITHIN_S: Final = 1.0
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -170,27 +173,53 @@ async def _prepared(settings: Settings) -> Store:
             log.warning("topics.check", problem=line)
         return ids
 
-    async def drained() -> None:
-        await check_drained(settings, await published_offsets(store, Topic.COMMANDS_BY_CUSTOMER))
+    async def recorded() -> None:
+        with database_errors(settings):
+            await check_recorded(store, settings, ids)
 
-    ids = await _patiently(topics, deadline)
-    store = await _patiently(lambda: open_store(settings), deadline)
-    await check_recorded(store, settings, ids)
+    async def published() -> dict[int, int]:
+        with database_errors(settings):
+            return await published_offsets(store, Topic.COMMANDS_BY_CUSTOMER)
+
+    no_kafka, no_database = clients.unreachable(settings, NO_ANSWER), unreachable(settings, NO_ANSWER)
+    ids = await _patiently(topics, deadline, no_kafka)
+    store = await _patiently(lambda: open_store(settings), deadline, no_database)
+    await _in_time(recorded, deadline, no_database)  # what it complains of no waiting mends
     if settings.requests_keyed:
-        await _patiently(drained, deadline)
+        offsets = await _patiently(published, deadline, no_database)
+        await _patiently(lambda: check_drained(settings, offsets), deadline, no_kafka)
     return store
 
 
-async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _T:
-    """Try until it works or the deadline passed; the last complaint is then the right one."""
+async def _patiently(attempt: Callable[[], Coroutine[Any, Any, _T]], deadline: float, silence: str) -> _T:
+    """Try until it works or the deadline passed; the last complaint is then the right one.
+
+    Args:
+        attempt: what is tried.
+        deadline: by the monotonic clock.
+        silence: the complaint about one that does not end.
+    """
     while True:
         try:
-            return await attempt()
+            return await _in_time(attempt, deadline, silence)
         except SetupError as error:
             if time.monotonic() > deadline:
                 raise
             log.info("worker.waiting", problem=str(error))
         await asyncio.sleep(START_RETRY_S)
+
+
+async def _in_time(attempt: Callable[[], Coroutine[Any, Any, _T]], deadline: float, silence: str) -> _T:
+    """One attempt, which ends with the deadline, or after `ATTEMPT_S_MIN` where it begins near that."""
+    trying = asyncio.create_task(attempt())
+    await asyncio.wait({trying}, timeout=max(deadline - time.monotonic(), ATTEMPT_S_MIN))
+    if trying.done():
+        return trying.result()
+    trying.cancel()  # what it does to end is waited for too, for as long as is good
+    ended, _ = await asyncio.wait({trying}, timeout=TASKS_END_WITHIN_S)
+    for one in ended:
+        _ = one.cancelled() or one.exception()  # heard, so that nobody logs it
+    raise SetupError(silence)
 
 
 def end_process(error: BaseException) -> NoReturn:

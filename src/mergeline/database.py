@@ -6,7 +6,7 @@ password in a text, or a database that is not migrated taken for one that is.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 import asyncpg
@@ -16,13 +16,15 @@ from mergeline.domain.limits import Limits
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, masked, variable
 from mergeline.store import Options, Store, open_pool
+from mergeline.store.connecting import connecting
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import describe
 from mergeline.store.migrations import pending
-from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice
+from mergeline.store.pool import ACQUIRE_TIMEOUT_S
 from mergeline.store.statements import Connection
 
 DAYS_EVERY_S: Final = 3_600.0
+NO_ANSWER: Final = "no answer"
 _TOLD_BY_SERVER = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -51,28 +53,35 @@ def options(settings: Settings) -> Options:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection to the migrated database, closed afterwards; errors inside the block become a `SetupError` too.
+async def connected(settings: Settings, statement_ms_max: int | None = None) -> AsyncIterator[Connection]:
+    """A connection to the migrated database, closed afterwards.
+
+    Args:
+        settings: where.
+        statement_ms_max: for one statement of a block whose statements may take longer than `database_timeout_ms`.
 
     Raises:
-        SetupError: if it cannot be reached within one attempt, is not migrated, or fails.
+        SetupError: if it cannot be reached within one attempt, is not migrated, or fails, also inside the block.
     """
     url = settings.database_url.get_secret_value()
-    with database_errors(settings):
-        connection = await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": "mergeline"}
-        )
-        try:
-            await let_the_server_notice(connection)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(database_errors(settings, alone=False))
+        with database_errors(settings):
+            opening = connecting(url, statement_ms_max or settings.database_timeout_ms)
+            connection = await stack.enter_async_context(opening)
             await check_migrated(settings, connection)
-            yield connection
-        finally:
-            await connection.close()
+        yield connection
 
 
 @contextmanager
-def database_errors(settings: Settings) -> Iterator[None]:
-    """Errors of the database as one line that names the setting."""
+def database_errors(settings: Settings, *, alone: bool = True) -> Iterator[None]:
+    """Errors of the database as one line that names the setting.
+
+    Args:
+        settings: where it is.
+        alone: whether the block does nothing else. Where it does, errors of the system (a pipe that is closed, a disk
+            that is full) are left as they are: those of the connection come as `connecting` says them.
+    """
     place = f"PostgreSQL at {masked(settings.database_url.get_secret_value())}"
     remedy = f"Correct that, or {variable('database_url')}."
     try:
@@ -84,16 +93,21 @@ def database_errors(settings: Settings) -> Iterator[None]:
     except asyncpg.ClientConfigurationError as error:
         reason = " ".join(str(error).split())
         raise SetupError(f"{variable('database_url')} cannot be used: {reason}. Correct it.") from None
-    except FileNotFoundError:
-        raise SetupError(
-            f"{place} cannot be reached: a socket, or a file (sslrootcert, sslcert, sslkey, sslcrl), that "
-            f"{variable('database_url')} names is not there. Correct it."
-        ) from None
     except _UNANSWERED as error:
-        reason = " ".join(str(error).split()) or "no answer"
-        raise SetupError(
-            f"{place} cannot be reached: {reason}. Start it, or correct {variable('database_url')}."
-        ) from None
+        if not alone and isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise SetupError(
+                f"{place} cannot be reached: a socket, or a file (sslrootcert, sslcert, sslkey, sslcrl), that "
+                f"{variable('database_url')} names is not there. Correct it."
+            ) from None
+        raise SetupError(unreachable(settings, " ".join(str(error).split()) or NO_ANSWER)) from None
+
+
+def unreachable(settings: Settings, reason: str) -> str:
+    """One line for whoever gets no answer."""
+    place = masked(settings.database_url.get_secret_value())
+    return f"PostgreSQL at {place} cannot be reached: {reason}. Start it, or correct {variable('database_url')}."
 
 
 async def open_store(settings: Settings) -> Store:
@@ -126,7 +140,7 @@ async def check_migrated(settings: Settings, connection: Connection) -> None:
 async def not_ready(store: Store) -> str | None:
     """What keeps the database from serving, or None."""
     try:
-        async with store.pool.acquire() as connection:
+        async with store.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
             names = await pending(connection)
     except UNREACHABLE as error:
         return f"the database does not answer ({describe(error)})"
@@ -137,7 +151,7 @@ async def keep_days(store: Store) -> None:
     """Make the ledger's next days, now and every hour, for ever; the default partition takes what has none."""
     while True:
         try:
-            async with store.pool.acquire() as connection:
+            async with store.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 await make_days(connection)
         except UNREACHABLE as error:
             log.warning("ledger.days_not_made", error=describe(error))

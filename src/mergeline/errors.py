@@ -4,7 +4,9 @@ In: a sentence. Out: an exception. Never: a secret, personal data, or a way of a
 not exceptions).
 
     MergelineError
-    └── SetupError      a setting, an address, a missing topic or migration: somebody must act; exit status 2
+    ├── SetupError      a setting, an address, a missing topic or migration: somebody must act; exit status 2
+    ├── StoreError      of the store (`store.failures`)
+    └── EmbeddedError   of the servers of demo, bench and tests (`embedded.errors`)
 """
 
 

@@ -72,6 +72,12 @@ async def test_migrating_again_and_at_once_changes_nothing(empty_database_url, e
     assert await migrate(empty_database_url) == []
 
 
+async def test_what_is_pending_is_known_by_names_alone(empty, monkeypatch):
+    """Readiness asks every few seconds."""
+    monkeypatch.setattr("mergeline.store.migrations._text", {}.__getitem__)
+    assert await pending(empty) == ["0001_initial"]
+
+
 async def test_a_release_does_not_mind_the_migrations_of_a_later_one(database_url, sql):
     await sql.execute("insert into migration (name) values ('9999_of_a_later_release')")
     assert await pending(sql) == []
@@ -79,8 +85,8 @@ async def test_a_release_does_not_mind_the_migrations_of_a_later_one(database_ur
 
 
 async def test_a_migration_that_fails_leaves_nothing(empty_database_url, empty, monkeypatch):
-    broken = {"0001_initial": "create table half (); select no_such_function()"}
-    monkeypatch.setattr("mergeline.store.migrations._scripts", lambda: broken)
+    broken = "create table half (); select no_such_function()"
+    monkeypatch.setattr("mergeline.store.migrations._text", {"0001_initial": broken}.__getitem__)
     with pytest.raises(asyncpg.UndefinedFunctionError):
         await migrate(empty_database_url)
     assert await empty.fetchval("select to_regclass('half')") is None

@@ -3,6 +3,8 @@
 import pytest
 
 from mergeline.domain.vocabulary import (
+    INPUT_TOPICS,
+    OUTCOME_TOPICS,
     STATUS_CHANGES,
     CardStatus,
     ErrorCode,
@@ -10,6 +12,7 @@ from mergeline.domain.vocabulary import (
     Topic,
     WarningCode,
     dead_letter_topic,
+    is_dead_letter_topic,
     upstream_code,
 )
 
@@ -93,3 +96,15 @@ def test_nothing_changes_to_or_from_not_issued_and_ends_are_final() -> None:
     assert all(CardStatus.NOT_ISSUED not in reachable for reachable in STATUS_CHANGES.values())
     for status in (CardStatus.NOT_ISSUED, CardStatus.EXPIRED, CardStatus.DELETED):
         assert not STATUS_CHANGES[status]
+
+
+def test_every_input_topic_has_a_topic_of_answers_and_one_of_dead_letters() -> None:
+    assert {topic: (OUTCOME_TOPICS[topic], dead_letter_topic(topic)) for topic in INPUT_TOPICS} == {
+        "identifier-updates": ("update-outcomes", "identifier-updates-dlt"),
+        "customer-registrations": ("registration-outcomes", "customer-registrations-dlt"),
+        "card-registrations": ("registration-outcomes", "card-registrations-dlt"),
+    }
+    names = [*Topic, *map(dead_letter_topic, INPUT_TOPICS)]
+    assert {name for name in names if is_dead_letter_topic(f"prefix.{name}")} == set(
+        map(dead_letter_topic, INPUT_TOPICS)
+    )

@@ -1,4 +1,4 @@
-"""A TCP relay between a client and a server: it can listen late, and hold what goes to the server."""
+"""A TCP relay between a client and a server: it can listen late, hold what goes to the server, and fall silent."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,13 @@ class Relay:
 
     With `holds`, every length-prefixed message to the server (as Kafka's are) is shown to it first; one for which it
     answers True waits, and all behind it on that connection, until `let_go` is set.
+
+    With `mutes`, whatever goes to the server is shown to it; once it answers True nothing goes either way any more on
+    that connection, which stays open.
     """
 
-    def __init__(self, target, holds=None):
-        self.target, self._holds = target, holds
+    def __init__(self, target, holds=None, mutes=None):
+        self.target, self._holds, self.mutes = target, holds, mutes
         self.let_go = asyncio.Event()
         self.held = asyncio.Event()
         self._tasks = set()
@@ -46,12 +49,28 @@ class Relay:
         upstream, to_server = await asyncio.open_connection(host, int(port))
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                forth = asyncio.create_task((self._messages if self._holds else _bytes)(reader, to_server))
+                forth = asyncio.create_task(self._forth(reader, to_server))
                 back = asyncio.create_task(_bytes(upstream, writer))
                 self._tasks |= {forth, back}
                 await back
         finally:
             writer.close()
+
+    async def _forth(self, reader, writer):
+        if self._holds:
+            await self._messages(reader, writer)
+        elif self.mutes:
+            await self._until_mute(reader, writer)
+        else:
+            await _bytes(reader, writer)
+
+    async def _until_mute(self, reader, writer):
+        while data := await reader.read(1 << 16):
+            if not self.mutes(data):
+                writer.write(data)
+                continue
+            self.held.set()
+            await asyncio.Event().wait()
 
     async def _messages(self, reader, writer):
         # What is held is passed on even if its client has hung up meanwhile: a packet that is late.

@@ -12,6 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from tests.worker.harness import CARDS
+from tests.worker.process import IMPORTED_FROM
 
 from mergeline.cli.files import LINE_MAX_BYTES
 
@@ -158,6 +159,27 @@ async def test_a_line_as_long_as_a_topic_takes_is_sent_and_a_longer_one_is_left_
     assert "2 sent" in said
     assert "1 applied" in said
     assert "1 dead letter" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--wait",)], ids=["sent", "and waited for"])
+async def test_lines_that_come_one_by_one_go_out_as_they_come(shop, options):
+    """A pipe that stays open: whoever writes may wait for the answer before the next line."""
+    command = [sys.executable, "-m", "mergeline", "send", "--json", *options, "-"]
+    environment = os.environ | shop.settings | {"PYTHONPATH": IMPORTED_FROM}
+    sending = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    names = [f"piped-{len(options)}-{number}" for number in range(3)]
+    for name in names:
+        update = {"requestId": name, "orgId": ORG, "customerId": 1, "source": "INSTORE"}
+        sending.stdin.write(json.dumps(update | {"add": {"type": "line", "value": name}}).encode() + b"\n")
+        await shop.answered([name])
+        if options:
+            said = json.loads(await asyncio.wait_for(sending.stdout.readline(), 10))
+            assert said["answer"]["requestId"] == name
+    sending.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(sending.communicate(), 10)
+    assert (sending.returncode, errors.split()) == (1, [b"Aborted!"])
 
 
 async def test_send_keys_by_customer_in_the_order_of_the_file(shop, file):

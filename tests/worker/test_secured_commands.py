@@ -33,6 +33,7 @@ RIGHTS = {
     "create": {"Create", "Describe", "DescribeConfigs"},
 }
 """By principal; what names no topic is for all that begin with the prefix."""
+UNSEEING = "create-unseeing"
 LACKING = [
     ("send", f"Write {UPDATES}", "Topics are missing"),
     ("send-wait", f"Write {UPDATES}", "Topics are missing"),
@@ -50,7 +51,7 @@ OPERATIONS = {"Read": READ, "Write": WRITE, "Create": CREATE, "Describe": DESCRI
 def principals():
     """Each with its rights: those who have all, and those who lack one."""
     lacking = {f"{name}-{number}": RIGHTS[name] - {right} for number, (name, right, _) in enumerate(LACKING)}
-    return RIGHTS | lacking
+    return RIGHTS | lacking | {UNSEEING: {"Create", "Describe"}}
 
 
 def acl(world, principal, right):
@@ -142,3 +143,17 @@ async def test_one_who_may_read_one_topic_may_watch_that_one(secured):
 async def test_without_one_of_them_it_says_so_and_ends(secured, number, name, right, said):
     who = f"{name}-{number}"
     assert said in await run(secured, who, *arguments(secured, name, who), status=2, **changed(secured, who)), right
+
+
+async def test_topics_whose_configs_are_hidden_are_not_said_to_be_as_planned(secured):
+    command = arguments(secured, "create", UNSEEING)
+    created = json.loads(await run(secured, UNSEEING, *command, "--json", **changed(secured, UNSEEING)))
+    assert (created["hidden"], created["differences"]) == ([], [])
+    again = json.loads(await run(secured, UNSEEING, *command, "--json", **changed(secured, UNSEEING)))
+    assert sorted(again["hidden"]) == sorted(again["existing"]) == sorted(created["created"])
+    assert "Hidden from us (DescribeConfigs), and so not compared: the configs of " in await run(
+        secured, UNSEEING, *command, **changed(secured, UNSEEING)
+    )
+    world, _ = secured
+    said = await run(secured, "create", *command, "--json", MERGELINE_TOPIC_PREFIX=f"{world.prefix}{UNSEEING}.")
+    assert json.loads(said)["hidden"] == []

@@ -6,25 +6,22 @@ cannot be read (services elsewhere) is left out.
 
 import asyncio
 import contextlib
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
 import asyncpg
 
 from mergeline.bench import processes
+from mergeline.bench.statements import statements_of
 from mergeline.bench.workers import Workers
 from mergeline.bench.world import Site, World
 from mergeline.store.statements import Connection
 
-_NAMED: Final = re.compile(r"^-- name: (\w+)$(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
-_TEXT: Final = files("mergeline.bench").joinpath("counters.sql").read_text(encoding="utf-8")
-SQL: Final = {name: statement.strip().removesuffix(";") for name, statement in _NAMED.findall(_TEXT)}
+SQL: Final = statements_of("counters.sql")
 SAMPLE_S: Final = 0.1
 STATEMENTS_MAX: Final = 20
 PG_STAT_IO_SINCE: Final = 16

@@ -16,16 +16,17 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from mergeline.bench.mix import Message
 from mergeline.bench.plan import Kind
-from mergeline.domain.vocabulary import Topic, dead_letter_topic
+from mergeline.domain.events import DUPLICATE
+from mergeline.domain.messages import REASON
+from mergeline.domain.vocabulary import Topic, dead_letter_topic, is_dead_letter_topic
 from mergeline.settings import Settings
-from mergeline.stream.clients import client_options, kafka_errors, started
+from mergeline.stream.clients import kafka_errors, onlooker, started
 from mergeline.stream.topics import full_name
 
 TOPICS: Final = (Topic.UPDATE_OUTCOMES.value, dead_letter_topic(Topic.IDENTIFIER_UPDATES))
 FETCH_WAIT_MS: Final = 100
 BACK_OFF_S: Final = 0.002
 """aiokafka waits 100 ms, for which it has no setting, before it fetches again: a reader's affair, not the worker's."""
-TIMEOUT_MS: Final = 60_000
 FETCH_MAX_BYTES: Final = 4 * 1024 * 1024
 WRONG_SHOWN_MAX: Final = 5
 _REQUEST_ID: Final = re.compile(rb'"requestId":"([^"]*)-(\d+)"')
@@ -56,15 +57,11 @@ class Subscriber:
 @asynccontextmanager
 async def subscribed(settings: Settings, partitions: int, *, from_beginning: bool) -> AsyncIterator[Subscriber]:
     """A subscriber for the length of a block, from the logs' beginning or their end."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
+    consumer = onlooker(
+        settings,
         client_id="mergeline-bench",
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
         fetch_max_wait_ms=FETCH_WAIT_MS,
         max_partition_fetch_bytes=FETCH_MAX_BYTES,
-        request_timeout_ms=TIMEOUT_MS,
     )
     places = [TopicPartition(full_name(settings, topic), number) for topic in TOPICS for number in range(partitions)]
     consumer.assign(places)
@@ -80,16 +77,14 @@ def answer_of(record: ConsumerRecord, run: bytes) -> Answer | None:
     found = _REQUEST_ID.search(record.value or b"")
     if found is None or found[1] != run:
         return None
-    headers = dict(record.headers)
-    if record.topic.endswith("-dlt"):
-        code = headers.get("kafka_dlt-exception-message", b"").partition(b":")[0].decode()
+    if is_dead_letter_topic(record.topic):
+        code = dict(record.headers).get(REASON, b"").partition(b":")[0].decode()
         return Answer(int(found[2]), code, False)
     document: dict[str, Any] = orjson.loads(record.value)
     said = [document["status"], *(problem["code"] for problem in document["errors"])]
     if document["mergedInto"]:
         said.append(f"into {document['mergedInto']}")
-    is_duplicate = headers.get("mergeline-duplicate") == b"true"
-    return Answer(int(found[2]), " ".join(said), is_duplicate)
+    return Answer(int(found[2]), " ".join(said), DUPLICATE in record.headers)
 
 
 @dataclass(slots=True)

@@ -50,11 +50,6 @@ def peak_rss_bytes(pid: int) -> int:
     return _status_kib(pid, "VmHWM") * 1024
 
 
-def rss_bytes(pid: int) -> int:
-    """The memory that a process holds now."""
-    return _status_kib(pid, "VmRSS") * 1024
-
-
 def _status_kib(pid: int, name: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -4,11 +4,9 @@ In: a plan; services to start here, or settings of given ones. Out: a `World` wi
 a topic that somebody else uses.
 """
 
-import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +15,7 @@ import asyncpg
 
 from mergeline.bench.mix import SERIES_ID
 from mergeline.bench.plan import ORG_ID, Plan
+from mergeline.bench.statements import statements_of
 from mergeline.database import database_errors
 from mergeline.domain.catalog import Catalog
 from mergeline.embedded import Services
@@ -31,9 +30,7 @@ CATALOG: Final = {
     "sources": {"INSTORE": "single", "WEBSHOP": "single", "WECHAT": "multiple"},
     "series": [{"id": SERIES_ID, "autoCreate": True}],
 }
-_NAMED: Final = re.compile(r"^-- name: (\w+)$(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
-_TEXT: Final = files("mergeline.bench").joinpath("population.sql").read_text(encoding="utf-8")
-SQL: Final = {name: statement.strip().removesuffix(";") for name, statement in _NAMED.findall(_TEXT)}
+SQL: Final = statements_of("population.sql")
 POPULATE_TIMEOUT_S: Final = 3_600.0
 
 

@@ -18,6 +18,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.catalog_cache import Versioned
 from mergeline.store.catalogs import CATALOGS_MAX, Applied, apply_catalogs, newest_catalog
+from mergeline.store.connecting import LONG_STATEMENT_MS_MAX
 from mergeline.store.failures import CatalogRefused
 
 
@@ -63,7 +64,7 @@ def apply(settings: Settings, files: tuple[Path, ...], *, dry_run: bool, as_json
 
 
 async def _apply(settings: Settings, catalogs: list[Catalog]) -> list[Applied]:
-    async with connected(settings) as connection:
+    async with connected(settings, LONG_STATEMENT_MS_MAX) as connection:
         try:
             return await apply_catalogs(connection, catalogs)
         except CatalogRefused as refused:

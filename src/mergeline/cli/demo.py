@@ -32,9 +32,10 @@ from mergeline.cli.verifying import find, picture
 from mergeline.cli.watching import TOPICS
 from mergeline.database import connected
 from mergeline.domain.catalog import Catalog
-from mergeline.domain.messages import Coordinate
+from mergeline.domain.events import DUPLICATE
+from mergeline.domain.messages import ORIGINAL_OFFSET, REASON, Coordinate
 from mergeline.domain.routing import routing_key
-from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
+from mergeline.domain.vocabulary import INPUT_TOPICS, OUTCOME_TOPICS, Topic, is_dead_letter_topic
 from mergeline.store.catalogs import apply_catalogs, newest_catalog
 from mergeline.store.reading import show_customer
 
@@ -159,8 +160,8 @@ class _Telling:
 
     def _belongs(self, record: ConsumerRecord, step: Step, placed: Placed[None]) -> bool:
         place = Coordinate(step.topic, placed.partition, placed.offset)
-        if record.topic.endswith("-dlt"):
-            return dict(record.headers).get("kafka_dlt-original-offset") == b"%d" % place.offset
+        if is_dead_letter_topic(record.topic):
+            return dict(record.headers).get(ORIGINAL_OFFSET) == b"%d" % place.offset
         own = orjson.loads(step.body).get("requestId")
         return bool(orjson.loads(record.value)["requestId"] == (own or place.request_id))
 
@@ -169,16 +170,15 @@ class _Telling:
         if self._topics(records) != step.records:
             raise NotAsToldError(f"{dict(self._topics(records))} published for: {step.title}")
         for record in records:
-            headers = dict(record.headers)
-            if record.topic.endswith("-dlt"):
-                reason = headers.get("kafka_dlt-exception-message", b"").decode()
+            if is_dead_letter_topic(record.topic):
+                reason = dict(record.headers).get(REASON, b"").decode()
                 status, codes = "dead letter", (reason.partition(":")[0],)
-            elif record.topic.endswith("-outcomes"):
+            elif record.topic.removeprefix(self.prefix) in OUTCOME_TOPICS.values():
                 data = orjson.loads(record.value)
                 status, codes = data["status"], tuple(one["code"] for one in data["errors"] + data["warnings"])
             else:
                 continue
-            duplicate = headers.get("mergeline-duplicate") == b"true"
+            duplicate = DUPLICATE in record.headers
             if (status, codes, duplicate) != (step.status, step.codes, step.duplicate):
                 raise NotAsToldError(f"{status} {' '.join(codes)} is the answer to: {step.title}")
 

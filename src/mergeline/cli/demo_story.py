@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from mergeline.domain.vocabulary import Topic, dead_letter_topic
+from mergeline.domain.vocabulary import OUTCOME_TOPICS, Topic, dead_letter_topic
 
 FIRST_ORG_ID: Final = 100737
 MEI, MEI_ON_WECHAT, ANA = 501, 502, 503
@@ -40,8 +40,7 @@ class Step:
         """Everything that is published for it, by topic."""
         if self.status == "dead letter":
             return Counter([dead_letter_topic(self.topic)])
-        outcomes = Topic.UPDATE_OUTCOMES if self.topic == Topic.IDENTIFIER_UPDATES else Topic.REGISTRATION_OUTCOMES
-        return Counter([*self.events, outcomes])
+        return Counter([*self.events, OUTCOME_TOPICS[self.topic]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,17 @@ from rich.tree import Tree
 
 from mergeline.cli.events import STYLES, WORD_WIDTH, said_of, scope_text
 from mergeline.cli.shown import card_line
-from mergeline.domain.vocabulary import CARD_SPELLINGS, Topic
+from mergeline.domain.vocabulary import CARD_SPELLINGS, DEAD_LETTER_SUFFIX, Topic, is_dead_letter_topic
 
 INDENT: Final = 4
-EVENT_ORDER: Final = ("-outcomes", "-dlt", "customer-merged", "identifiers-changed", "card-", "customer-redirects")
+EVENT_ORDER: Final = (
+    "-outcomes",
+    DEAD_LETTER_SUFFIX,
+    "customer-merged",
+    "identifiers-changed",
+    "card-",
+    "customer-redirects",
+)
 
 
 def request_text(body: bytes) -> str:
@@ -56,7 +63,7 @@ def told(title: str, body: bytes, records: Sequence[ConsumerRecord], prefix: str
     for record in sorted(records, key=lambda one: _order(one.topic.removeprefix(prefix))):
         said = said_of(record.topic.removeprefix(prefix), record.value, record.headers)
         # A dead letter's headers say all that its line does.
-        text = f"to {record.topic}" if record.topic.endswith("-dlt") else said.text
+        text = f"to {record.topic}" if is_dead_letter_topic(record.topic) else said.text
         rows.add_row(Text(said.word, STYLES[said.mood]), Text(text))
         for reason in _reasons(record):
             rows.add_row("", Text(reason, "dim"))
@@ -69,7 +76,7 @@ def _order(topic: str) -> int:
 
 def _reasons(record: ConsumerRecord) -> list[str]:
     """What stands with a record: problems of an outcome, headers of a dead letter."""
-    if record.topic.endswith("-dlt"):
+    if is_dead_letter_topic(record.topic):
         return [f"{name}: {(value or b'').decode()}" for name, value in record.headers]
     data = orjson.loads(record.value)
     return [f"{one['code']}: {one['message']}" for one in (*data.get("errors", ()), *data.get("warnings", ()))]

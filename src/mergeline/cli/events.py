@@ -9,7 +9,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from mergeline.domain.vocabulary import EventType, Topic
+from mergeline.domain.events import DUPLICATE
+from mergeline.domain.messages import ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC, REASON
+from mergeline.domain.vocabulary import EventType, Topic, is_dead_letter_topic
 
 Mood = Literal["good", "plain", "bad", "change"]
 STYLES: Final[dict[Mood, str]] = {"good": "green", "plain": "", "bad": "red", "change": "cyan"}
@@ -36,7 +38,7 @@ class Said(NamedTuple):
 
 def said_of(topic: str, value: bytes | None, headers: Headers) -> Said:
     """The line for a record of `topic`."""
-    if topic.endswith("-dlt"):
+    if is_dead_letter_topic(topic):
         return _dead_letter({name: text for name, text in headers if text is not None})
     try:
         data = orjson.loads(value or b"")
@@ -77,7 +79,7 @@ def _registration(data: Any, headers: _Headers) -> Said:
 def _answer(data: Any, headers: _Headers, parts: list[str]) -> Said:
     if data.get("customerVersion") is not None:
         parts.append(f"version {data['customerVersion']}")
-    if headers.get("mergeline-duplicate") == b"true":
+    if DUPLICATE in headers.items():
         parts.append("(answered before)")
     codes = tuple(problem["code"] for problem in (*data["errors"], *data["warnings"]))
     moods: dict[str, Mood] = {"applied": "good", "rejected": "bad"}
@@ -120,10 +122,10 @@ def _redirect(data: Any, _: _Headers) -> Said:
 
 def _dead_letter(headers: _Headers) -> Said:
     place = "@".join(
-        headers.get(f"kafka_dlt-original-{name}", b"?").decode(errors="replace")
-        for name in ("topic", "partition", "offset")
+        headers.get(name, b"?").decode(errors="replace")
+        for name in (ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET)
     )
-    reason = headers.get("kafka_dlt-exception-message", b"no reason given").decode(errors="replace")
+    reason = headers.get(REASON, b"no reason given").decode(errors="replace")
     return Said("dead letter", f"{place}  {reason}", "bad")
 
 

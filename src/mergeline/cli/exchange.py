@@ -1,24 +1,22 @@
 """Send many messages, and follow what becomes of each.
 
-In: items with their keys, in order. Out: calls back for what Kafka has and for every answer; how many were not
-answered in time. Never: more than `UNANSWERED_MAX` messages ahead of their answers, or an endless wait.
+In: items with their keys, in order, as they come. Out: calls back for what Kafka has and for every answer; how many
+were not answered in time. Never: more than `UNANSWERED_MAX` messages ahead of their answers, or an endless wait.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Generic, TypeVar
 
+from mergeline.cli.arriving import CHUNK
 from mergeline.cli.following import Answer, Following, Identity
 from mergeline.cli.kafka import Placed, Reader, reading, sending
 from mergeline.cli.output import note
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
 
-CHUNK: Final = 2_000
-"""Messages between two looks at the answers."""
 UNANSWERED_MAX: Final = 20_000
 POLL_MS: Final = 250
 WORKER_MISSED_S: Final = 3.0
@@ -59,18 +57,23 @@ class Exchange(Generic[Mark]):
         self.stopped = False
         """Whether the rest was not sent, since answers stayed out."""
 
-    async def run(self, items: Iterable[Item[Mark]]) -> int:
-        """Send all, then wait; the number of those that were not answered."""
+    async def run(self, chunks: AsyncGenerator[list[Item[Mark]]]) -> int:
+        """Send all, then wait; the number of those that were not answered.
+
+        Args:
+            chunks: of `CHUNK` items while there are more at hand; what is smaller goes out at once.
+        """
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(chunks))
             if self._on_answer is not None:
                 # Before the first message, so that no answer can be missed.
                 self._reader = await stack.enter_async_context(reading(self._settings, self._following.topics))
             sender = await stack.enter_async_context(sending(self._settings, self._topic))
-            remaining = iter(items)
-            while chunk := list(islice(remaining, CHUNK)):
+            async for chunk in chunks:
                 for item in chunk:
                     await sender.put(item.key, item.value, item)
-                self._take_placed(sender.placed() if self._reader is None else await sender.settle())
+                more_at_hand = self._reader is None and len(chunk) == CHUNK
+                self._take_placed(sender.placed() if more_at_hand else await sender.settle())
                 if not await self._answers(UNANSWERED_MAX):
                     self.stopped = True
                     return len(self._following)

@@ -16,7 +16,7 @@ from typing import IO, Any, Final, Literal
 
 import orjson
 
-from mergeline.domain.commands import RegisterCard, RegisterCustomer
+from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
 from mergeline.domain.decode import BYTES_MAX, decode
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import Topic
@@ -126,9 +126,7 @@ def _judge(lines: tuple[Line, ...], value: bytes, kind: Kind) -> Registration | 
     first = lines[0]
     if any(line.too_long for line in lines):
         return BadLine(first.number, f"TOO_LARGE: over {BYTES_MAX} bytes", lines)
-    # No message has this offset, so a request id that is derived from it is nobody's own.
-    origin = Coordinate(TOPICS[kind], 0, -1)
-    request = decode(Message(origin, origin, 0, None, value))
+    request, own_id = judged(TOPICS[kind], value)
     if isinstance(request, DeadLetterReason):
         return BadLine(first.number, f"{request.code}: {request.text}", lines)
     command = request.command
@@ -137,8 +135,17 @@ def _judge(lines: tuple[Line, ...], value: bytes, kind: Kind) -> Registration | 
     else:
         assert isinstance(command, RegisterCard)  # noqa: S101 - the topic gives the kind
         key = f"{command.org_id}:card:{command.number}"
-    own = request.request_id if request.request_id != origin.request_id else None
-    return Registration(lines, key.encode(), value, request.org_id, own)
+    return Registration(lines, key.encode(), value, request.org_id, own_id)
+
+
+def judged(topic: Topic, value: bytes) -> tuple[Request | DeadLetterReason, str | None]:
+    """What a worker would make of a message, and the request id that it names itself, if it does."""
+    # No message has this offset, so a request id that is derived from it is nobody's own.
+    origin = Coordinate(topic, 0, -1)
+    request = decode(Message(origin, origin, 0, None, value))
+    if isinstance(request, DeadLetterReason) or request.request_id == origin.request_id:
+        return request, None
+    return request, request.request_id
 
 
 # ---------------------------------------------------------------- CSV

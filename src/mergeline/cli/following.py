@@ -15,20 +15,15 @@ from aiokafka import ConsumerRecord
 
 from mergeline.cli.events import Said, problems_text, said_of
 from mergeline.cli.kafka import Placed
-from mergeline.domain.messages import Coordinate
-from mergeline.domain.vocabulary import Topic, dead_letter_topic
+from mergeline.domain.messages import ORIGINAL_OFFSET, ORIGINAL_PARTITION, ORIGINAL_TOPIC, REASON, Coordinate
+from mergeline.domain.vocabulary import OUTCOME_TOPICS, Topic, dead_letter_topic
 from mergeline.stream.origin import LATER
 from mergeline.stream.unpacking import shown_name
 
 Mark = TypeVar("Mark")
 Status = Literal["applied", "unchanged", "rejected", "dead letter"]
 
-OUTCOMES: Final[dict[Topic, Topic]] = {
-    Topic.IDENTIFIER_UPDATES: Topic.UPDATE_OUTCOMES,
-    Topic.CUSTOMER_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
-    Topic.CARD_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
-}
-_LATER: Final = re.compile(rf"\A({'|'.join(OUTCOMES)}){LATER}(-[0-9]+-[0-9]+)\Z")
+_LATER: Final = re.compile(rf"\A({'|'.join(OUTCOME_TOPICS)}){LATER}(-[0-9]+-[0-9]+)\Z")
 """A request id that was derived, perhaps of a later incarnation of the topic."""
 
 
@@ -82,7 +77,7 @@ class Following(Generic[Mark]):
     @property
     def topics(self) -> tuple[str, str]:
         """Where answers come: the outcomes, the dead letters."""
-        return OUTCOMES[self._topic], dead_letter_topic(self._topic)
+        return OUTCOME_TOPICS[self._topic], dead_letter_topic(self._topic)
 
     def sent(self, placed: Placed[Mark], identity: Identity | None) -> None:
         """Wait for the answer to a message; without `identity` only a dead letter can be one."""
@@ -98,7 +93,7 @@ class Following(Generic[Mark]):
         outcomes, letters = self.topics
         if record.topic == self._prefix + letters:
             sent = self._at_place(headers)
-            reason = headers.get("kafka_dlt-exception-message", b"").decode(errors="replace")
+            reason = headers.get(REASON, b"").decode(errors="replace")
             return Answer(self._answered(sent), "dead letter", [reason], letters, record) if sent else None
         try:
             data = orjson.loads(record.value)
@@ -114,10 +109,10 @@ class Following(Generic[Mark]):
             return None
 
     def _at_place(self, headers: dict[str, Any]) -> _Sent[Mark] | None:
-        if headers.get("kafka_dlt-original-topic") != f"{self._prefix}{self._topic}".encode():
+        if headers.get(ORIGINAL_TOPIC) != f"{self._prefix}{self._topic}".encode():
             return None
         try:
-            place = tuple(int(headers[f"kafka_dlt-original-{name}"]) for name in ("partition", "offset"))
+            place = tuple(int(headers[name]) for name in (ORIGINAL_PARTITION, ORIGINAL_OFFSET))
         except (LookupError, ValueError):
             return None
         return self._by_place.get((place[0], place[1]))

@@ -17,7 +17,6 @@ import click
 
 from mergeline import __version__, logs
 from mergeline.domain.requests import ID_MAX
-from mergeline.embedded.errors import EmbeddedError
 from mergeline.errors import MergelineError
 from mergeline.settings import Settings, unknown_variables
 
@@ -69,7 +68,7 @@ class Commands(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # a name in another alphabet than the terminal's
         try:
             return super().invoke(ctx)
-        except (MergelineError, EmbeddedError) as error:
+        except MergelineError as error:
             raise CannotError(str(error)) from None
         except BrokenPipeError:
             raise  # click's: whoever read us has enough

@@ -17,6 +17,7 @@ from typing import IO, Any, Final, Self
 
 import click
 
+from mergeline.cli.arriving import at_hand
 from mergeline.cli.exchange import Exchange, Item
 from mergeline.cli.files import TOPICS, BadLine, Format, Kind, Registration, format_of, read_lines, read_registrations
 from mergeline.cli.following import Answer, Identity
@@ -171,7 +172,7 @@ class _Run:
                 on_answer=None if timeout_s is None else on_answer,
                 timeout_s=timeout_s or 0.0,
             )
-            self.unanswered = asyncio.run(exchange.run(self._items(stream)))
+            self.unanswered = asyncio.run(exchange.run(at_hand(self._items(stream))))
             self.stopped = exchange.stopped
         self.seconds = time.monotonic() - began
 

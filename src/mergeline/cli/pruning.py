@@ -15,6 +15,7 @@ from mergeline.cli.output import console, lay_out, note, print_json, table
 from mergeline.database import connected
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.store.connecting import LONG_STATEMENT_MS_MAX
 from mergeline.store.incarnations import read_incarnations
 from mergeline.store.pruning import OldDay, check_published, check_rights, drop_day, old_days
 from mergeline.store.statements import Statements
@@ -65,7 +66,7 @@ async def _prune(settings: Settings, keep_days: int, *, drop: bool, ignore_reten
             raise SetupError(complaint)
         note(complaint)
     shown: list[dict[str, Any]] = []
-    async with connected(settings) as connection:
+    async with connected(settings, LONG_STATEMENT_MS_MAX) as connection:
         await check_rights(connection)
         known = await read_incarnations(Statements(connection))
         place = (settings.group_id, deliverable.published(settings.topic_prefix, known))

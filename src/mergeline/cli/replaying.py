@@ -28,7 +28,7 @@ from mergeline.domain.replay import in_order
 from mergeline.domain.vocabulary import EVENT_TOPICS
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
-from mergeline.store.published import Window, database_time, first_day, published, published_for
+from mergeline.store.published import STATEMENT_MS_MAX, Window, database_time, first_day, published, published_for
 from mergeline.store.statements import Connection
 from mergeline.stream.topics import admin, existing_partitions, full_name, topic_plan
 
@@ -136,7 +136,7 @@ class _Run:
         names = [full_name(self.settings, topic) for topic in self.wanted.topics]
         if self.to is not None:
             names = [await self._target(self.to)]
-        async with connected(self.settings) as connection:
+        async with connected(self.settings, STATEMENT_MS_MAX) as connection:
             if not self.send:
                 await self._each(connection, {})
             else:

@@ -12,6 +12,7 @@ from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, print_json
 from mergeline.database import connected
 from mergeline.settings import Settings
+from mergeline.store.incarnations import STATEMENT_MS_MAX
 from mergeline.stream.resetting import Reset, topic_meant
 from mergeline.stream.resetting import reset as reset_topic
 from mergeline.stream.topics import admin
@@ -56,7 +57,7 @@ def reset(loaded: Settings, topic: str, *, keep_offsets: bool, same_id: bool, ye
 
 async def _reset(settings: Settings, given: str, **how: bool) -> Reset:
     topic = topic_meant(settings, given)
-    async with admin(settings) as client, connected(settings) as connection:
+    async with admin(settings) as client, connected(settings, STATEMENT_MS_MAX) as connection:
         return await reset_topic(settings, client, connection, topic, **how)
 
 

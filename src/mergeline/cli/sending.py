@@ -8,20 +8,21 @@ left out.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from typing import IO, Final
 
 import click
 from rich.text import Text
 
+from mergeline.cli.arriving import arriving, at_hand, is_at_hand, own_reader
 from mergeline.cli.events import STYLES
 from mergeline.cli.exchange import Exchange, Item
-from mergeline.cli.files import Line, read_lines
+from mergeline.cli.files import Line, judged, read_lines
 from mergeline.cli.following import Answer, Identity
 from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, note, print_json, progress
-from mergeline.domain.decode import decode
-from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
+from mergeline.domain.messages import DeadLetterReason
 from mergeline.domain.routing import UNREAD, routing_key
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
@@ -92,8 +93,14 @@ class _Run:
             note("the rest of the file was not sent")
         return self._report(time.monotonic() - began, unanswered, waited=timeout_s is not None)
 
-    def _items(self, file: IO[bytes], *, wait: bool) -> Iterator[Item[Line]]:
-        for line in read_lines(file):
+    async def _items(self, file: IO[bytes], *, wait: bool) -> AsyncGenerator[list[Item[Line]]]:
+        lines = at_hand(read_lines(file)) if is_at_hand(file) else arriving(read_lines(own_reader(file)))
+        async with aclosing(lines) as chunks:
+            async for chunk in chunks:
+                yield list(self._judged(chunk, wait=wait))
+
+    def _judged(self, lines: Iterable[Line], *, wait: bool) -> Iterator[Item[Line]]:
+        for line in lines:
             if line.too_long:
                 self.too_long += 1
                 note(f"line {line.number} is longer than the topic takes, and was not sent")
@@ -105,13 +112,10 @@ class _Run:
             yield Item(key, line.raw, line, self._identity(key, line) if wait else None)
 
     def _identity(self, key: bytes | None, line: Line) -> Identity | None:
-        # No message has this offset, so a request id that is derived from it is nobody's own.
-        origin = Coordinate(self.topic, 0, -1)
-        request = decode(Message(origin, origin, 0, None, line.raw))
+        request, own_id = judged(self.topic, line.raw)
         if key is None or isinstance(request, DeadLetterReason):
             return None
-        own = request.request_id if request.request_id != origin.request_id else None
-        return Identity(key.decode(), own)
+        return Identity(key.decode(), own_id)
 
     def _answered(self, answer: Answer[Line]) -> None:
         self.answers[answer.status] += 1

@@ -98,6 +98,10 @@ def create(loaded: Settings, partitions: int, replication_factor: int, *, as_jso
         for one in made.differences:
             found.add_row(one.topic, one.config, one.actual, one.planned)
         lay_out(out, found)
+    if made.hidden:
+        names = ", ".join(made.hidden)
+        hidden = f"\nHidden from us (DescribeConfigs), and so not compared: the configs of {names}"
+        out.print(hidden, style="yellow", soft_wrap=True)
 
 
 topics.add_command(reset)

@@ -18,6 +18,7 @@ from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, lay_out, print_json, table
 from mergeline.database import connected
 from mergeline.settings import Settings
+from mergeline.store.connecting import LONG_STATEMENT_MS_MAX
 from mergeline.store.invariants import RULES, VERSIONS_RULE, Offence
 from mergeline.store.invariants import verify as offences_of
 from mergeline.store.statements import Connection
@@ -77,7 +78,7 @@ def verify(settings: Settings, shown_max: int, *, as_json: bool) -> None:
 
 async def _verify(settings: Settings, shown_max: int) -> Findings:
     kept_from = datetime.now(UTC).date() - timedelta(days=settings.ledger_days)
-    async with connected(settings) as connection:
+    async with connected(settings, LONG_STATEMENT_MS_MAX) as connection:
         return await find(connection, shown_max, kept_from)
 
 

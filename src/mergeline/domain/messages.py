@@ -82,6 +82,7 @@ DEAD_LETTER_HEADERS: Final = (
     "kafka_dlt-exception-message",
 )
 """What a dead letter has behind its producer's own headers, in this order; `redrive` takes them off again."""
+ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, *_, REASON = DEAD_LETTER_HEADERS
 INCARNATION: Final = "mergeline-incarnation"
 """Behind those, the number of the topic's incarnation where that is not the first."""
 CODE_PREFIX: Final = "mergeline."

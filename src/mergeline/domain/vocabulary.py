@@ -33,11 +33,23 @@ EVENT_TOPICS: Final = (
     Topic.IDENTIFIERS_CHANGED,
     Topic.CUSTOMER_REDIRECTS,
 )
+OUTCOME_TOPICS: Final = {
+    Topic.IDENTIFIER_UPDATES: Topic.UPDATE_OUTCOMES,
+    Topic.CUSTOMER_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
+    Topic.CARD_REGISTRATIONS: Topic.REGISTRATION_OUTCOMES,
+}
+"""By input topic, where its requests are answered."""
+DEAD_LETTER_SUFFIX: Final = "-dlt"
 
 
 def dead_letter_topic(topic: str) -> str:
     """Where the dead letters of an input topic go; what stands on the internal topic by itself goes to the first's."""
-    return f"{topic if topic in INPUT_TOPICS else Topic.IDENTIFIER_UPDATES}-dlt"
+    return f"{topic if topic in INPUT_TOPICS else Topic.IDENTIFIER_UPDATES}{DEAD_LETTER_SUFFIX}"
+
+
+def is_dead_letter_topic(topic: str) -> bool:
+    """Whether it is one of those, by its name with or without prefix."""
+    return topic.endswith(DEAD_LETTER_SUFFIX)
 
 
 class EventType(StrEnum):

@@ -5,6 +5,8 @@ In: a sentence for the person who started them. Out: ``EmbeddedError``. Never: a
 
 from __future__ import annotations
 
+from mergeline.errors import MergelineError
 
-class EmbeddedError(Exception):
+
+class EmbeddedError(MergelineError):
     """A server could not be fetched, started or stopped; the message says which, and what its log said last."""

@@ -34,7 +34,30 @@ def quiet(_line: str) -> None:
     """The default listener: says nothing."""
 
 
-class Server(ABC):
+class Startable(ABC):
+    """What runs for the length of a block; what could not be started leaves nothing behind."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends it, or what there is of it."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Server(Startable):
     """One server. ``start`` after ``kill`` brings it back with its port and its data; ``stop`` ends it for good.
 
     The methods block, for seconds at most once the packages are cached; from a coroutine use ``asyncio.to_thread``.
@@ -143,14 +166,3 @@ class Server(ABC):
         except (OSError, EmbeddedError) as error:
             return f"(no log: {error})"
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

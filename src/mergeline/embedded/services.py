@@ -6,18 +6,18 @@ Never: one of them without the other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from mergeline.embedded.kafka import Kafka
 from mergeline.embedded.postgres import Postgres
-from mergeline.embedded.server import NO_SETTINGS, quiet
+from mergeline.embedded.server import NO_SETTINGS, Startable, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
-class Services:
+class Services(Startable):
     """Both servers, started side by side."""
 
     def __init__(
@@ -59,14 +59,3 @@ class Services:
             self.kafka.stop()
         finally:
             self.postgres.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

@@ -4,7 +4,8 @@ In: messages; partitions; catalogs. Out: answers that are committed; what is sto
 (the database's counts), or personal data in a log line or an error.
 
     schema.sql, migrations/, migrations, days     the tables, and how they come to be (worker_grants.sql: for whom)
-    queries.sql, queries, statements, pool        every statement by name; a connection that speaks only in those
+    queries.sql, queries, statements              every statement by name; a connection that speaks only in those
+    pool, connecting                              connections of a worker; one of a command
     apply                                         the way of a batch: `Store.apply`
       replays, catalog_cache, locks               ... its steps, in order
       read, write, progress (rows, framing)

@@ -9,17 +9,17 @@ A migration is a file of `migrations/`, applied in the order of the names; `sche
 from importlib.resources import files
 from typing import Final
 
-import asyncpg
-
+from mergeline.store.connecting import LONG_STATEMENT_MS_MAX, connecting
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import StoreError
 from mergeline.store.locks import lock_key
-from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice
 from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection
 
 MIGRATION_LOCK: Final = lock_key("migrate")
 ENCODING: Final = "UTF8"
+SUFFIX: Final = ".sql"
+_FOLDER: Final = files("mergeline.store").joinpath("migrations")
 
 
 class WrongEncoding(StoreError):
@@ -41,18 +41,14 @@ async def migrate(database_url: str) -> list[str]:
     Raises:
         WrongEncoding: of a database that is not in UTF-8; nothing was changed.
     """
-    connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
     applied: list[str] = []
-    try:
-        await let_the_server_notice(connection)
+    async with connecting(database_url, LONG_STATEMENT_MS_MAX) as connection:
         encoding = await connection.fetchval(SQL["encoding"])
         if encoding != ENCODING:
             raise WrongEncoding(encoding)
         while (name := await _apply_next(connection)) is not None:
             applied.append(name)
         await ensure_ledger_days(connection, DAYS_AHEAD)
-    finally:
-        await connection.close()
     return applied
 
 
@@ -61,7 +57,7 @@ async def pending(connection: Connection) -> list[str]:
     applied: set[str] = set()
     if await connection.fetchval(SQL["migrations_exist"]):
         applied = {row["name"] for row in await connection.fetch(SQL["migrations_applied"])}
-    return [name for name in _scripts() if name not in applied]
+    return [name for name in _names() if name not in applied]
 
 
 async def _apply_next(connection: Connection) -> str | None:
@@ -71,12 +67,16 @@ async def _apply_next(connection: Connection) -> str | None:
         names = await pending(connection)
         if not names:
             return None
-        await connection.execute(_scripts()[names[0]])
+        await connection.execute(_text(names[0]))
         await connection.execute(SQL["migration_insert"], names[0])
         return names[0]
 
 
-def _scripts() -> dict[str, str]:
-    folder = files("mergeline.store").joinpath("migrations")
-    scripts = {file.name.removesuffix(".sql"): file for file in folder.iterdir() if file.name.endswith(".sql")}
-    return {name: scripts[name].read_text(encoding="utf-8") for name in sorted(scripts)}
+def _names() -> list[str]:
+    """Of all migrations, in order."""
+    names = (file.name for file in _FOLDER.iterdir())
+    return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+
+
+def _text(name: str) -> str:
+    return _FOLDER.joinpath(name + SUFFIX).read_text(encoding="utf-8")

@@ -8,24 +8,24 @@ No worker would publish them any more: what comes again by way of the router was
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
-from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from mergeline.domain.batch import replay
 from mergeline.domain.incarnations import name_of, topic_of
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.domain.messages import Coordinate, Message, Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS
+from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
 from mergeline.stream.clients import onlooker, started
 from mergeline.stream.consumer import PARTITION_FETCH_BYTES_MAX
 
-MESSAGE_WAIT_S: Final = 5.0
-"""For a message that is read again."""
+READ_S_MAX: Final = 60.0
+"""For all messages that are read again: half of what the database waits for whoever resets (`IDLE_MS_MAX`)."""
+POLL_MS: Final = 250
 
 
 async def records_of(
@@ -37,6 +37,9 @@ async def records_of(
         settings: brokers, prefix.
         rows: the answers.
         known: the incarnations of the topics that can still be read.
+
+    Raises:
+        SetupError: if brokers do not give the messages of dead letters in time.
     """
     letters = [row for row in rows if row.kind is RowKind.DEAD_LETTER]
     messages = await _messages(settings, [row for row in letters if _still_stands(row.origin, known)])
@@ -56,19 +59,50 @@ def _still_stands(origin: Coordinate, known: Mapping[str, Incarnation]) -> bool:
 
 
 async def _messages(settings: Settings, rows: Sequence[LedgerRow]) -> dict[Coordinate, Message]:
-    """The messages of dead letters, from where their producers put them; without those that expired."""
-    if not rows:
+    """The messages of dead letters, from where their producers put them; without those that expired.
+
+    Raises:
+        SetupError: if they are not all read, or known to be gone, within `READ_S_MAX`.
+    """
+    wanted: dict[TopicPartition, dict[int, LedgerRow]] = {}
+    for row in rows:
+        place = TopicPartition(settings.topic_prefix + topic_of(row.origin.topic), row.origin.partition)
+        wanted.setdefault(place, {})[row.origin.offset] = row
+    if not wanted:
         return {}
-    places = [TopicPartition(settings.topic_prefix + topic_of(row.origin.topic), row.origin.partition) for row in rows]
-    consumer = onlooker(settings, auto_offset_reset="none", max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX)
     found: dict[Coordinate, Message] = {}
-    async with started(consumer, settings):
-        for row, place in zip(rows, places, strict=True):
-            consumer.assign([place])
-            consumer.seek(place, row.origin.offset)
-            with suppress(OffsetOutOfRangeError, TimeoutError):
-                record = await asyncio.wait_for(consumer.getone(place), MESSAGE_WAIT_S)
-                if record.offset == row.origin.offset:
+    # From the earliest: of what expires while it is read, the rest.
+    consumer = onlooker(settings, auto_offset_reset="earliest", max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX)
+    try:
+        async with asyncio.timeout(READ_S_MAX), started(consumer, settings):
+            await _read(consumer, wanted, found)
+    except TimeoutError:
+        raise SetupError(
+            f"{len(rows) - len(found)} messages of dead letters that were not published could not be read within "
+            f"{READ_S_MAX:.0f} s, from {', '.join(sorted({place.topic for place in wanted}))}. Nothing was changed; "
+            "run it again once the brokers answer."
+        ) from None
+    return found
+
+
+async def _read(
+    consumer: AIOKafkaConsumer,
+    wanted: Mapping[TopicPartition, Mapping[int, LedgerRow]],
+    found: dict[Coordinate, Message],
+) -> None:
+    """Read each partition once, from the first message that is wanted and still there to the last."""
+    starts, ends = await consumer.beginning_offsets(list(wanted)), await consumer.end_offsets(list(wanted))
+    there = {
+        place: [offset for offset in by_offset if starts[place] <= offset < ends[place]]
+        for place, by_offset in wanted.items()
+    }
+    lasts = {place: max(offsets) for place, offsets in there.items() if offsets}
+    consumer.assign(list(lasts))
+    for place in lasts:
+        consumer.seek(place, min(there[place]))
+    while left := [place for place, last in lasts.items() if await consumer.position(place) <= last]:
+        for place, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+            for record in records:
+                if (row := wanted[place].get(record.offset)) is not None:
                     headers = tuple(record.headers)
                     found[row.origin] = Message(row.origin, row.at, record.timestamp, record.key, record.value, headers)
-    return found

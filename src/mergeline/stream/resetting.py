@@ -10,8 +10,8 @@ log; then the group's offsets are set to the start of the new one, in one transa
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -26,7 +26,7 @@ from mergeline.domain.messages import Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
-from mergeline.store.incarnations import Incarnation, Turn, next_incarnation
+from mergeline.store.incarnations import IDLE_MS_MAX, Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
 from mergeline.stream.clients import client_options, started
 from mergeline.stream.incarnations import topics_read
@@ -38,6 +38,8 @@ from mergeline.stream.requests import GroupRequest, topic_ids
 from mergeline.stream.topics import full_name, partitions_of
 
 COORDINATOR_POLL_MS: Final = 100
+KAFKA_S_MAX: Final = IDLE_MS_MAX / 1000 - 10
+"""Before the database ends the transaction that waits for it."""
 AS_BROKERS_KEEP_IT: Final = -1
 """The retention of a committed offset."""
 
@@ -107,13 +109,26 @@ async def reset(
         now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
         again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
         left = () if keep_offsets else turn.unpublished
-        records, lost = await records_of(settings, left, turn.others) if left else ([], 0)
-        if change:
-            if not keep_offsets:
+        async with _while_locked():
+            records, lost = await records_of(settings, left, turn.others) if left else ([], 0)
+            if change and not keep_offsets:
                 await _fence(settings, turn)
                 await _begin(settings, client, again, records, f"incarnation {now.number}")
+        if change:
             await turn.write(now.topic_id, now.number)
     return Reset(name, turn.now, now, again, len(left) - lost, lost)
+
+
+@asynccontextmanager
+async def _while_locked() -> AsyncIterator[None]:
+    """What is asked of Kafka while the rows are locked."""
+    try:
+        async with asyncio.timeout(KAFKA_S_MAX):
+            yield
+    except TimeoutError:
+        raise SetupError(
+            f"Brokers took longer than {KAFKA_S_MAX:.0f} s for the reset, which is not done yet. Run it again."
+        ) from None
 
 
 def _read_again(topic: str) -> list[str]:

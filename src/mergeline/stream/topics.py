@@ -70,6 +70,8 @@ class Created:
     created: list[str]
     existing: list[str]
     differences: list[Difference] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    """Existing ones whose configs we may not see, and which so were not compared."""
 
 
 def full_name(settings: Settings, topic: str) -> str:
@@ -174,7 +176,7 @@ async def create_topics(client: AIOKafkaAdminClient, settings: Settings, plan: S
                 )
         await _until_known(client, settings, [spec.name for spec in wanted])
     kept = [spec for spec in plan if spec.name in existing]
-    found, _ = await read_configs(client, [spec.name for spec in kept])
+    found, hidden = await read_configs(client, [spec.name for spec in kept])
     differences = [
         Difference(spec.name, config, actual, planned)
         for spec in kept
@@ -186,7 +188,7 @@ async def create_topics(client: AIOKafkaAdminClient, settings: Settings, plan: S
         for spec in kept
         if existing[spec.name] != spec.partitions
     ]
-    return Created([spec.name for spec in wanted], [spec.name for spec in kept], differences)
+    return Created([spec.name for spec in wanted], [spec.name for spec in kept], differences, hidden)
 
 
 def _new_topic(spec: TopicSpec) -> NewTopic:
@@ -329,4 +331,5 @@ def as_json(created: Created) -> dict[str, Any]:
             {"topic": one.topic, "config": one.config, "actual": one.actual, "planned": one.planned}
             for one in created.differences
         ],
+        "hidden": created.hidden,
     }
