@@ -70,6 +70,14 @@ def test_a_rejects_file_can_be_read_again():
     assert len(sent(content, file_format="jsonl")) == 1
 
 
+def test_what_begins_as_a_reason_does_not_is_a_line_like_any_other():
+    """A card's number may begin with `#`; and what is no registration is reported."""
+    content = b"cardNumber,orgId,seriesId\n#42,7,1\n# line 3: some reason\n43,7,1\n"
+    assert [key for key, _ in sent(content, kind="cards")] == ["7:card:#42", "7:card:43"]
+    (bad,) = read(b"# a note\n", file_format="jsonl")
+    assert bad.reason.startswith("MALFORMED_JSON")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file():
     assert len(sent(b'\xef\xbb\xbf{"orgId":1,"customerId":2,"source":"A"}', file_format="jsonl")) == 1
 

@@ -109,6 +109,16 @@ async def test_rejects_go_where_they_are_wanted(shop, file, tmp_path):
     assert not path.with_name("c.jsonl.rejects").exists()
 
 
+async def test_rejects_do_not_take_the_place_of_what_is_imported_or_of_what_is_no_file(shop, file, tmp_path):
+    path, nowhere = file("c.jsonl", '{"orgId":'), tmp_path / "nowhere"
+    nowhere.symlink_to("/dev/null")
+    await shop.command("import", "customers", str(path), "--rejects", str(path), status=2)
+    assert path.read_text() == '{"orgId":'
+    for content, status in (('{"orgId":', 1), ([customer(1)], 0)):
+        await imported(shop, "customers", file("d.jsonl", content), "--rejects", str(nowhere), status=status)
+        assert nowhere.is_symlink()
+
+
 async def test_cards_are_imported(shop, file):
     cards = [{"orgId": ORG, "cardNumber": f"I{number}", "seriesCode": "GOLD"} for number in range(50)]
     counts = await imported(shop, "cards", file("cards.jsonl", cards))

@@ -2,7 +2,7 @@
 
 In: a file's lines as bytes, its kind (customers or cards) and format (JSON Lines or CSV). Out: `Registration`s and
 `BadLine`s in order, each with the raw lines it came from. Never: Kafka, a made-up request id, or a word of a line's
-content in a reason. Blank lines and lines that begin with `#` (the reasons in a `.rejects` file) are skipped.
+content in a reason. Blank lines, and the reasons in a `.rejects` file (`# line 7: ...`), are skipped.
 
 A CSV has one identifier a row, and rows of a customer stand together. A customer that is registered without one of
 its rows could not get it by a second import (it would be known by then), so a bad row takes its customer with it.
@@ -34,7 +34,8 @@ LINE_MAX_BYTES: Final = INPUT_MESSAGE_MAX_BYTES - 2_048
 CUSTOMERS_REMEMBERED_MAX: Final = 1_000_000
 """Customers of a CSV whose rows are known to have ended, so that a later row of one is found."""
 
-_COMMENT: Final = b"#"
+_REASON: Final = re.compile(rb"# line \d+: ")
+"""How a reason begins; a card's number may begin with `#`."""
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBERS: Final = frozenset({"orgId", "customerId", "seriesId"})
 _COLUMNS: Final[dict[Kind, tuple[frozenset[str], frozenset[str]]]] = {
@@ -93,7 +94,7 @@ def format_of(name: str) -> Format:
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[Line]:
-    """All lines that are not blank or comments, without their line ends."""
+    """All lines that are not blank or reasons of an earlier run, without their line ends."""
     number = 0
     while raw := stream.readline(LINE_MAX_BYTES):
         number += 1
@@ -103,7 +104,7 @@ def read_lines(stream: IO[bytes]) -> Iterator[Line]:
             rest = stream.readline(LINE_MAX_BYTES)
         raw = raw.removeprefix(_BOM) if number == 1 else raw
         raw = raw.rstrip(b"\r\n")
-        if raw.strip() and not raw.startswith(_COMMENT):
+        if raw.strip() and not _REASON.match(raw):
             yield Line(number, raw, too_long=not whole)
 
 

@@ -79,7 +79,10 @@ def import_(
       mergeline import customers customers.csv
       mergeline import cards cards.jsonl --no-wait
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    with Rejects(rejects_file or file.with_name(file.name + ".rejects")) as rejects, file.open("rb") as stream:
+    rejects_file = rejects_file or file.with_name(file.name + ".rejects")
+    if rejects_file.exists() and rejects_file.samefile(file):
+        raise click.UsageError(f"--rejects names the file that is imported, {file}. Name another one.")
+    with Rejects(rejects_file) as rejects, file.open("rb") as stream:
         run = _Run(settings, kind, file_format or format_of(file.name), rejects)
         run.go(stream, None if no_wait else timeout_s)
     run.report(as_json=as_json)
@@ -101,7 +104,7 @@ class Rejects:
         if self._file is not None:
             with self._written():
                 self._file.close()
-        elif error is None and self.path.exists():
+        elif error is None and self.path.is_file():
             # What an earlier run left would be read as the answer to this one.
             with self._written():
                 self.path.unlink()
@@ -120,9 +123,11 @@ class Rejects:
             self._file.write(f"# line {number}: {reason}\n".encode() + b"".join(line + b"\n" for line in raw))
 
     def _begun(self, header: bytes | None) -> IO[bytes]:
-        self.path.unlink(missing_ok=True)
-        private = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        file = os.fdopen(private, "wb")
+        if self.path.exists() and not self.path.is_file():
+            file: IO[bytes] = self.path.open("wb")  # a device or a pipe, which is not ours to take away
+        else:
+            self.path.unlink(missing_ok=True)
+            file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         if header is not None:
             file.write(header + b"\n")
         return file
