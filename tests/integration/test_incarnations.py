@@ -14,9 +14,9 @@ from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 from mergeline.domain.messages import Coordinate, Place
 from mergeline.store import Progress, claim, horizons
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
+from mergeline.store.progress import write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
-from mergeline.store.write import write_progress
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 

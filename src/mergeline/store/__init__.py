@@ -19,7 +19,7 @@ from mergeline.store.attempts import apply_with_retries
 from mergeline.store.options import Options, Retries
 from mergeline.store.ownership import Claim, Owner, claim, horizons
 from mergeline.store.pool import open_pool
-from mergeline.store.write import Progress
+from mergeline.store.progress import Progress
 
 __all__ = [
     "Claim",

@@ -27,15 +27,16 @@ from mergeline.domain.prepare import Prepared, prepare
 from mergeline.domain.state import CustomerKey
 from mergeline.domain.vocabulary import DeadLetterCode
 from mergeline.store.catalog_cache import CatalogCache, Versioned, outdated
+from mergeline.store.dead_letter_runs import CheckRuns, count_runs
 from mergeline.store.failures import Unsettled
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.options import Options
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S
-from mergeline.store.progress import CheckRuns, count_runs
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
 from mergeline.store.replays import at_or_below, read_replays
 from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
-from mergeline.store.write import Progress, write, write_progress
+from mergeline.store.write import write
 
 LOCK_ROUNDS_MAX: Final = 5
 NONE: Final[Mapping[Any, Any]] = MappingProxyType({})

@@ -23,10 +23,10 @@ import structlog
 from mergeline.domain.batch import Answer
 from mergeline.domain.messages import Coordinate, Message, Place
 from mergeline.store.apply import NONE, Store
+from mergeline.store.dead_letter_runs import CheckRuns
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.options import Retries
-from mergeline.store.progress import CheckRuns
-from mergeline.store.write import Progress
+from mergeline.store.progress import Progress
 
 POISON_ATTEMPTS_MAX: Final = 2
 """A failure that looks like a message's own is tried once more before the batch is taken apart for it."""

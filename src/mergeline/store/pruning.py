@@ -22,9 +22,9 @@ from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.days import DAYS_LOCK
 from mergeline.store.incarnations import read_incarnations
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.queries import SQL
 from mergeline.store.statements import Connection, Statements, bounds, operator_bounds
-from mergeline.store.write import Progress, write_progress
 
 REQUESTS_PAGE: Final = 2_000
 """Rows of the ledger whose request ids go in one transaction; it takes milliseconds."""
