@@ -227,7 +227,7 @@ class Hotspots:
         at, told = answer.message.at, hash(answer.outgoing)
         if self._said.setdefault(at, told) != told:
             self.defects.add("two answers to one message", at)
-        if answer.kind not in ("replay", "applied", "unchanged", "rejected", "repeat"):
+        if answer.kind not in ("answered", "applied", "unchanged", "rejected", "repeat"):
             self.defects.add("an answer that nothing calls for", f"{at} {answer.kind}")
         if at in self._taken:
             return

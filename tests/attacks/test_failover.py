@@ -89,7 +89,7 @@ async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary
         with pytest.raises(TimeoutError):
             await store.apply([message], horizons=horizons)
     (answer,) = await apply_with_retries(store, [message], horizons=horizons)
-    assert answer.kind == "replay"
+    assert answer.kind == "answered"
     pool.terminate()
     await operator.close()
 

@@ -110,7 +110,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_in_the_ledger(desk, sql, m
     monkeypatch.setattr(asyncpg.Connection, "execute", lose_the_answer)
     message = desk.log.update(1, add=line("x"))
     (answer,) = await desk.persist(message)
-    assert answer.kind == "replay"
+    assert answer.kind == "answered"
     stored = await sql.fetch("select outgoing from ledger where request_id = $1", message.origin.request_id)
     assert [unpack(row["outgoing"]) for row in stored] == [answer.outgoing]
     assert await sql.fetchval("select version from customer") == 2
@@ -241,7 +241,7 @@ async def test_the_one_message_that_fails_becomes_a_dead_letter_and_the_others_a
     assert await sound(sql)
 
 
-async def test_a_dead_letter_of_poison_is_replayed_as_it_was(desk, cursed):
+async def test_a_dead_letter_of_poison_is_published_again_as_it_was(desk, cursed):
     await desk.register(cursed, 1)
     message = desk.log.update(cursed, add=line("x"))
     (letter,) = await desk.persist(message)

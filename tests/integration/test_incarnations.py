@@ -127,7 +127,7 @@ async def test_at_the_places_of_a_former_log_stand_other_messages(desk, sql):
     answers = await desk.apply(desk.log.routed_again(moved[0]), desk.log.sent_again(first[1]), later(again))
     assert kinds(answers) == ["dropped", "repeat", "reused"]
     assert codes(answers[2]) == ["REQUEST_ID_REUSED"]
-    assert kinds(await desk.apply(moved[0], moved[1])) == ["replay", "replay"]
+    assert kinds(await desk.apply(moved[0], moved[1])) == ["answered", "answered"]
     await sound(sql)
 
 

@@ -12,7 +12,7 @@ from mergeline.domain.limits import Limits
 from mergeline.store import Options, Store, open_pool
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Summary, verify
-from mergeline.store.reading import show_customer
+from mergeline.store.showing import show_customer
 
 
 async def customers(sql):

@@ -149,7 +149,7 @@ async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     merge = worker.log.update(1, add=[line("of-2"), issue("c-1")], requestId="r-1")
     batch = [merge, worker.log.put(UPDATES, b"{"), worker.log.update(2, source="ECOMMERCE", remove=line("of-1"))]
     assert kinds(await worker.apply(*batch, progress={AT: Progress(1)})) == ["applied", "dead_letter", "applied"]
-    assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["replay", "repeat"]
+    assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["answered", "repeat"]
     async with claim(worker.store, [AT]) as claimed:
         await claimed.write("mine")
     assert await horizons(worker.store, [AT])
@@ -178,7 +178,7 @@ async def test_rows_of_a_day_that_nobody_made_are_kept_all_the_same(desk, sql):
     await sql.execute("update request set day = $1, decided_day = $1", long_ago)
     assert await sql.fetchval("select count(*) from ledger_default") == 2
     assert await sql.fetchval("select ledger_add_day($1)", long_ago) is False
-    assert kinds(await desk.apply(message, desk.log.sent_again(message))) == ["replay", "repeat"]
+    assert kinds(await desk.apply(message, desk.log.sent_again(message))) == ["answered", "repeat"]
 
 
 async def test_making_a_day_gives_up_before_batches_queue_up_behind_it(sql, shared_database_url, monkeypatch):

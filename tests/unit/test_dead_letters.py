@@ -8,9 +8,9 @@ from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 
 TOPIC = "identifier-updates"
-LETTER, REPLAY = "x", "-"
+LETTER, ANSWERED = "x", "-"
 """Of a text, one character an answer; any other is one that ends a run."""
-KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER, REPLAY: None}
+KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER, ANSWERED: None}
 
 
 def verdicts(text: str, partition: int = 0) -> list[Verdict]:

@@ -34,7 +34,7 @@ DEAD = row(RowKind.DEAD_LETTER)
     ("rows", "body", "origin", "at", "meaning", "found"),
     [
         pytest.param([], BODY, ORIGIN, AT, Meaning.DECIDE, None, id="no row"),
-        pytest.param([DECIDED], BODY, ORIGIN, AT, Meaning.REPLAY, DECIDED, id="same body, same origin, same place"),
+        pytest.param([DECIDED], BODY, ORIGIN, AT, Meaning.ANSWERED, DECIDED, id="same body, same origin, same place"),
         pytest.param(
             [DECIDED], BODY, ORIGIN, OTHER_AT, Meaning.DROP, DECIDED, id="same body, same origin, other place"
         ),
@@ -43,11 +43,15 @@ DEAD = row(RowKind.DEAD_LETTER)
             [DECIDED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REUSED, DECIDED, id="other body, other origin"
         ),
         pytest.param([DECIDED], OTHER_BODY, ORIGIN, AT, Meaning.REUSED, DECIDED, id="other body at the same place"),
-        pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REPLAY, REPEATED, id="a repeat again"),
+        pytest.param(
+            [DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REPEATED, id="repeat again"
+        ),
         pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, AT, Meaning.DROP, REPEATED, id="a repeat sent twice"),
-        pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REPLAY, REUSED, id="a reuse again"),
+        pytest.param(
+            [DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REUSED, id="reuse again"
+        ),
         pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, AT, Meaning.DROP, REUSED, id="a reuse sent twice"),
-        pytest.param([DEAD], BODY, ORIGIN, AT, Meaning.REPLAY, DEAD, id="a dead letter again"),
+        pytest.param([DEAD], BODY, ORIGIN, AT, Meaning.ANSWERED, DEAD, id="a dead letter again"),
         pytest.param([DEAD], BODY, ORIGIN, OTHER_AT, Meaning.DROP, DEAD, id="a dead letter sent twice"),
         pytest.param([DEAD], BODY, OTHER_ORIGIN, AT, Meaning.DECIDE, None, id="after a dead letter: decided"),
         pytest.param(
@@ -100,7 +104,7 @@ def batches(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-def test_replay_publishes_the_stored_bytes_and_stores_nothing(world: World, batches: int) -> None:
+def test_what_was_answered_before_is_published_from_the_ledger_and_stored_no_more(world: World, batches: int) -> None:
     message = world.message(UPDATE)
     first, second = send(world, message, message, batches=batches)
     assert second.records == first.records
@@ -312,7 +316,7 @@ def test_a_dead_letter_of_a_message_that_names_an_id_has_its_derived_id(world: W
     assert world.send(UPDATE).status == "applied"
 
 
-def test_a_dead_letter_is_replayed_and_dropped_like_any_message(world: World, batches: int) -> None:
+def test_a_dead_letter_is_answered_again_and_dropped_like_any_message(world: World, batches: int) -> None:
     message = dead(world)
     first, second, third = send(world, message, message, replace(message, at=OTHER_AT), batches=batches)
     assert second.records == first.records

@@ -43,7 +43,7 @@ async def port(module_world):
 
 async def test_messages_are_counted_by_their_topic_and_answer(port):
     counted = of(await scraped(port), "mergeline_messages_total")
-    assert {key: value for key, value in counted.items() if "replay" not in key} == {
+    assert {key: value for key, value in counted.items() if "answered" not in key} == {
         ("applied", CUSTOMERS): 1,
         ("applied", UPDATES): 1,
         ("repeat", UPDATES): 1,

@@ -63,9 +63,9 @@ class Answer(Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> str:
-        """How it was answered, for whoever counts: a status, or `repeat`, `reused`, `replay`, `dropped`, ..."""
+        """How it was answered, for whoever counts: a status, `repeat`, `reused`, `dead_letter`, `answered`, `dropped`."""
         if self.row is None:
-            return "replay" if self.outgoing else "dropped"
+            return "answered" if self.outgoing else "dropped"
         return self.row.status if self.row.kind is RowKind.DECIDED else self.row.kind.value
 
 
@@ -85,7 +85,7 @@ def answer_batch(verdicts: Sequence[Verdict], now: datetime, topic_prefix: str) 
     return answers
 
 
-def replay(message: Message, row: LedgerRow, topic_prefix: str) -> Answer:
+def answer_again(message: Message, row: LedgerRow, topic_prefix: str) -> Answer:
     """The stored answer of a message again, byte for byte."""
     if row.kind is RowKind.DEAD_LETTER:
         return Answer(message, (dead_letter(message, row.status, row.detail or "", topic_prefix),))
@@ -109,7 +109,7 @@ def _judge(
     means, known = ledger.meaning(org_id, request_id, body_sha256, message.origin, message.at)
     if means is Meaning.DROP:
         return Verdict(item, message, org_id, request_id, body_sha256)
-    if means is Meaning.REPLAY:
+    if means is Meaning.ANSWERED:
         return Verdict(item, message, org_id, request_id, body_sha256, known=known)
     kind = RowKind.DEAD_LETTER if type(item) is Refused else _KINDS[means]
     decides = kind is RowKind.DECIDED
@@ -141,7 +141,7 @@ def _answer(
     item, message, kind, known = verdict.item, verdict.message, verdict.kind, verdict.known
     row = before[known.number].row if type(known) is Own else known
     if kind is None:
-        return Answer(message, ()) if row is None else replay(message, row, topic_prefix)
+        return Answer(message, ()) if row is None else answer_again(message, row, topic_prefix)
     outgoing, stored, status, detail = published, published, "", None
     requested_at = None
     if type(item) is Refused:

@@ -4,7 +4,7 @@ In: messages in order; how far their partitions got; how far the ledger's answer
 order, committed together with everything they change. Never: a statement a message, a decision on what was read
 without its lock, or half a batch.
 
-    replays -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> judge -> write -> commit ]
+    answered -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> judge -> write -> commit ]
                               ^                                              |                  (and answer,
                               +---- what was found is more than was locked --+                   meanwhile)
                                           at most LOCK_ROUNDS_MAX times
@@ -26,6 +26,7 @@ from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Pla
 from mergeline.domain.prepare import Prepared, prepare
 from mergeline.domain.state import CustomerKey
 from mergeline.domain.vocabulary import DeadLetterCode
+from mergeline.store.answered import at_or_below, read_answered
 from mergeline.store.catalog_cache import CatalogCache, Versioned, outdated
 from mergeline.store.dead_letter_runs import CheckRuns, count_runs
 from mergeline.store.failures import Unsettled
@@ -34,12 +35,11 @@ from mergeline.store.options import Options
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
-from mergeline.store.replays import at_or_below, read_replays
 from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
 from mergeline.store.write import write
 
 LOCK_ROUNDS_MAX: Final = 5
-NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
+EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
 class _Uncovered(Exception):
@@ -64,9 +64,9 @@ class Store:
         self,
         messages: Sequence[Message],
         *,
-        progress: Mapping[Place, Progress] = NONE,
-        horizons: Mapping[Place, int] = NONE,
-        forced: Mapping[Coordinate, str] = NONE,
+        progress: Mapping[Place, Progress] = EMPTY,
+        horizons: Mapping[Place, int] = EMPTY,
+        forced: Mapping[Coordinate, str] = EMPTY,
         check_runs: CheckRuns | None = None,
     ) -> list[Answer]:
         """Answer the messages, in order, in one transaction.
@@ -74,7 +74,7 @@ class Store:
         Args:
             messages: what was read, in order within each partition.
             progress: how far partitions got before; raised together with the batch.
-            horizons: the highest offset of each partition that the ledger has an answer for (`Store.horizons`).
+            horizons: the highest offset of each partition that the ledger has an answer for (`ownership.horizons`).
             forced: messages, by where they were read, that become dead letters `PROCESSING_FAILED` with this text.
             check_runs: told how many dead letters in a row each origin partition has now; may raise to undo it all.
 
@@ -83,7 +83,7 @@ class Store:
                 the commit was lost: the ledger knows, so applying the batch again is right either way.
         """
         async with self.statements() as db:
-            answers = await self._replays(db, messages, horizons)
+            answers = await self._answered(db, messages, horizons)
             left = [message for message in messages if message.at not in answers] if answers else messages
             decided = await self._in_rounds(db, _decoded(left, forced), progress, check_runs)
         if not answers:
@@ -101,7 +101,7 @@ class Store:
                 connection.terminate()  # or the pool would wait once more, for a cancellation that nobody answers
                 raise
 
-    async def _replays(
+    async def _answered(
         self, db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int]
     ) -> dict[Coordinate, Answer]:
         again = at_or_below(messages, horizons)
@@ -109,7 +109,7 @@ class Store:
             return {}
         async with db.transaction(self.bounds):
             await db.fetch("barrier")
-            return await read_replays(db, again, self.options.topic_prefix)
+            return await read_answered(db, again, self.options.topic_prefix)
 
     async def _in_rounds(
         self,
