@@ -43,13 +43,9 @@ DEAD = row(RowKind.DEAD_LETTER)
             [DECIDED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REUSED, DECIDED, id="other body, other origin"
         ),
         pytest.param([DECIDED], OTHER_BODY, ORIGIN, AT, Meaning.REUSED, DECIDED, id="other body at the same place"),
-        pytest.param(
-            [DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REPEATED, id="repeat again"
-        ),
+        pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REPEATED, id="repeat again"),
         pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, AT, Meaning.DROP, REPEATED, id="a repeat sent twice"),
-        pytest.param(
-            [DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REUSED, id="reuse again"
-        ),
+        pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REUSED, id="reuse again"),
         pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, AT, Meaning.DROP, REUSED, id="a reuse sent twice"),
         pytest.param([DEAD], BODY, ORIGIN, AT, Meaning.ANSWERED, DEAD, id="a dead letter again"),
         pytest.param([DEAD], BODY, ORIGIN, OTHER_AT, Meaning.DROP, DEAD, id="a dead letter sent twice"),

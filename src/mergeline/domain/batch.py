@@ -63,7 +63,7 @@ class Answer(Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> str:
-        """How it was answered, for whoever counts: a status, `repeat`, `reused`, `dead_letter`, `answered`, `dropped`."""
+        """How it was answered, for whoever counts: a status, `repeat`, `answered` (before), `dropped`, ..."""
         if self.row is None:
             return "answered" if self.outgoing else "dropped"
         return self.row.status if self.row.kind is RowKind.DECIDED else self.row.kind.value

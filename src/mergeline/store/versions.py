@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 
 from mergeline.domain.requests import ID_MAX
-from mergeline.domain.vocabulary import Topic
+from mergeline.domain.vocabulary import CHANGE_TOPICS
 from mergeline.store.framing import Torn, unpack_bare
 from mergeline.store.queries import SQL
 from mergeline.store.sorting import SortedRows
@@ -22,9 +22,6 @@ from mergeline.store.statements import Connection, columns_of
 ANSWERS_PAGE: Final = 200
 """Answers read at a time; one can be megabytes."""
 CUSTOMERS_PAGE: Final = 1_000
-CHANGE_TOPICS: Final = frozenset(
-    (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
-)
 
 
 class Change(NamedTuple):
