@@ -8,8 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection
+from mergeline.store.statements import Connection, Statements
 
 CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 30.0
@@ -54,8 +53,9 @@ async def let_the_server_notice(connection: Connection) -> None:
 
     Its own time-outs end what is idle in a transaction, but not what waits for the rest of a prepare.
     """
+    db = Statements(connection)
     for name, value in PEER_GONE_AFTER.items():
-        await connection.execute(SQL["setting"], name, value)
+        await db.execute("setting", name, value)
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:
