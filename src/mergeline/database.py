@@ -15,11 +15,12 @@ import structlog
 from mergeline.domain.limits import Limits
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, masked, variable
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import describe
 from mergeline.store.migrations import pending
-from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice
+from mergeline.store.options import Options
+from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice, open_pool
 from mergeline.store.statements import Connection
 
 DAYS_EVERY_S: Final = 3_600.0

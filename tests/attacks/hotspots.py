@@ -21,10 +21,13 @@ from tests.attacks.defects import Defects
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
-from mergeline.store import Options, Store, apply_with_retries, open_pool
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.invariants import Offence, verify
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
 
 ORG = 100737
 CATALOG = {

@@ -15,9 +15,11 @@ from tests.attacks.hotspots import CATALOG, COMMANDS, CUSTOMERS, ORG, CountingSt
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.embedded.postgres import Postgres
-from mergeline.store import Options, apply_with_retries, open_pool
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Offence, verify
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
 
 FULL = "OutOfMemoryError 53200"
 SMALL = {

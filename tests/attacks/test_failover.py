@@ -17,10 +17,13 @@ from tests.services import databases
 from mergeline import embedded
 from mergeline.app import EXIT_FAILED, EXIT_SETUP
 from mergeline.domain.catalog import Catalog
-from mergeline.store import Options, Store, apply_with_retries, open_pool
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, Unsettled, kind_of
 from mergeline.store.migrations import migrate
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
 
 PARTITIONS, WORKERS = 3, 2
 BEFORE, AFTER = 900, 900

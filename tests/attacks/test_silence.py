@@ -8,8 +8,9 @@ from tests.attacks.proxy import Fault, Kind, Proxy
 from tests.services.databases import address_of, moved
 
 from mergeline.embedded.ports import free_ports
-from mergeline.store import Options, Store, open_pool
-from mergeline.store.pool import ANSWER_SLACK_S, PEER_GONE_AFTER
+from mergeline.store.apply import Store
+from mergeline.store.options import Options
+from mergeline.store.pool import ANSWER_SLACK_S, PEER_GONE_AFTER, open_pool
 
 STATEMENT_MS_MAX = 100
 ONE_WAIT_S = STATEMENT_MS_MAX / 1000 + ANSWER_SLACK_S

@@ -9,8 +9,10 @@ from tests.integration.desk import CATALOG, Desk
 from tests.services import databases
 
 from mergeline.domain.catalog import Catalog
-from mergeline.store import Options, Retries, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
+from mergeline.store.options import Options, Retries
+from mergeline.store.pool import open_pool
 
 QUICK = Retries(attempts_max=8, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=20.0)
 TABLES = (

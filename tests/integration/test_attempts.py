@@ -9,10 +9,12 @@ from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
 from tests.integration.test_merges import meets, sound
 
 from mergeline.errors import SetupError
-from mergeline.store import Options, Progress, Retries, Store
+from mergeline.store.apply import Store
 from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
 from mergeline.store.framing import unpack
 from mergeline.store.locks import lock_key
+from mergeline.store.options import Options, Retries
+from mergeline.store.progress import Progress
 from mergeline.store.queries import SQL
 
 

@@ -12,9 +12,9 @@ from tests.integration.test_merges import sound
 from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 
 from mergeline.domain.messages import Coordinate, Place
-from mergeline.store import Progress, claim, horizons
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
-from mergeline.store.progress import write_progress
+from mergeline.store.ownership import claim, horizons
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
 

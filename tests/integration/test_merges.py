@@ -9,9 +9,11 @@ from tests.integration.desk import CATALOG, ORG, Desk, codes, issue, kinds, line
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Summary, verify
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
 from mergeline.store.showing import show_customer
 
 

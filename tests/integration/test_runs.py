@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 
-from mergeline.store import Progress
+from mergeline.store.progress import Progress
 
 
 class Flood(Exception):

@@ -10,10 +10,14 @@ import pytest
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
-from mergeline.store import Options, Progress, Store, claim, horizons, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
+from mergeline.store.options import Options
+from mergeline.store.ownership import claim, horizons
+from mergeline.store.pool import open_pool
+from mergeline.store.progress import Progress
 
 TODAY = datetime.now(UTC).date()
 

@@ -12,10 +12,13 @@ from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
-from mergeline.store import Options, Store, horizons, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.invariants import Offence, verify
+from mergeline.store.options import Options
+from mergeline.store.ownership import horizons
+from mergeline.store.pool import open_pool
 
 EVERYTHING = """
 select

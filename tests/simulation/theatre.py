@@ -19,9 +19,12 @@ from tests.simulation.store_system import offences, stored
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, Message, Place
-from mergeline.store import Options, Progress, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
+from mergeline.store.progress import Progress
 
 SCENES_AT_ONCE = 12
 RIVALS = 3

@@ -17,7 +17,9 @@ from tests.worker import points
 from tests.worker.harness import COMMANDS, ORG, UPDATES, adding
 
 from mergeline.settings import Settings
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
+from mergeline.store.options import Options
+from mergeline.store.pool import open_pool
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.clients import client_options
 from mergeline.stream.incarnations import Incarnations
