@@ -19,7 +19,7 @@ from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import describe
 from mergeline.store.migrations import pending
-from mergeline.store.options import Options
+from mergeline.store.options import Options, Retries
 from mergeline.store.pool import CONNECT_TIMEOUT_S, let_the_server_notice, open_pool
 from mergeline.store.statements import Connection
 
@@ -48,6 +48,7 @@ def options(settings: Settings) -> Options:
         lock_keys_max=settings.lock_keys_max,
         catalogs_cached_max=settings.catalogs_cached_max,
         statement_ms_max=settings.database_timeout_ms,
+        retries=Retries(settings.progress_timeout_ms / 1000),
     )
 
 
@@ -106,7 +107,7 @@ async def open_store(settings: Settings) -> Store:
     async with connected(settings) as connection:
         await make_days(connection)
     address = settings.database_url.get_secret_value()
-    pool = await open_pool(address, settings.database_pool_max, statement_ms_max=settings.database_timeout_ms)
+    pool = await open_pool(address, settings.database_pool_max, settings.database_timeout_ms)
     return Store(pool, options(settings))
 
 

@@ -18,6 +18,7 @@ from collections import Counter, deque
 import asyncpg
 from tests.attacks.copies import Copies, entry_name
 from tests.attacks.defects import Defects
+from tests.defaults import default_options, open_pool
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
@@ -26,8 +27,6 @@ from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.invariants import Offence, verify
-from mergeline.store.options import Options
-from mergeline.store.pool import open_pool
 
 ORG = 100737
 CATALOG = {
@@ -122,7 +121,7 @@ class Hotspots:
     async def _write(self, number):
         dice = random.Random(f"{self._seed}-{number}")
         async with await open_pool(self._url, 1) as pool:
-            store = CountingStore(pool, Options(), self.failures)
+            store = CountingStore(pool, default_options(), self.failures)
             while self._left > 0:
                 batch = [self._message(dice, number) for _ in range(min(dice.choice(BATCHES), self._left))]
                 self._left -= len(batch)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from tests.defaults import default_options, open_pool
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
@@ -14,9 +15,7 @@ from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
-from mergeline.store.options import Options
 from mergeline.store.ownership import claim, horizons
-from mergeline.store.pool import open_pool
 from mergeline.store.progress import Progress
 
 TODAY = datetime.now(UTC).date()
@@ -147,7 +146,7 @@ async def worker_url(sql, shared_database_url):
 
 async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     pool = await open_pool(worker_url)
-    worker = Desk(Store(pool, Options()), desk.log)
+    worker = Desk(Store(pool, default_options()), desk.log)
     await worker.register(1, 2)
     await worker.apply(worker.log.card("c-1"))
     merge = worker.log.update(1, add=[line("of-2"), issue("c-1")], requestId="r-1")

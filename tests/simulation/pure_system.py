@@ -2,6 +2,7 @@
 that the real store would read.
 """
 
+from tests.defaults import default_limits
 from tests.simulation.compare import card_row, moved, unordered
 from tests.simulation.reference_state import instant
 from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
@@ -10,7 +11,6 @@ from tests.unit.world import World
 from mergeline.domain.batch import answer_again
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.events import event_id, merge_data
-from mergeline.domain.limits import Limits
 from mergeline.domain.vocabulary import Topic
 
 
@@ -18,7 +18,7 @@ class PureSystem:
     """What a `machine.Machine` drives."""
 
     def begin(self, runs):
-        self.world, self.merges = World(limits=Limits(MERGE_MAX_ENTRIES)), {}
+        self.world, self.merges = World(limits=default_limits(merge_max_entries=MERGE_MAX_ENTRIES)), {}
         self.world.catalogs.clear()
         return range(0, runs * ORGS_A_RUN, ORGS_A_RUN)
 

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.defaults import default_limits
 from tests.unit.world import NOW, ORG, World, issue, named
 
 from mergeline.domain.answers import Card
-from mergeline.domain.limits import Limits
 from mergeline.domain.vocabulary import CardStatus, Topic
 
 X, Y = named("line", "x"), named("line", "y")
@@ -127,7 +127,7 @@ def test_where_identifiers_are_refused_the_customer_is_not_created(world: World,
 
 
 def test_a_merge_of_a_new_customer_can_be_too_large() -> None:
-    world = World(limits=Limits(event_max_bytes=100_000))
+    world = World(limits=default_limits(event_max_bytes=100_000))
     for number in range(100):
         world.entry(2, "line", "x", "WECHAT", "\U0001f600" * 250 + f"{number:05}")
     assert world.register(1, X).errors == [("MERGE_TOO_LARGE", "/identifiers")]

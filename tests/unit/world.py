@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import astuple
+from tests.defaults import default_limits
 
 from mergeline.domain.answers import Card, Customer, Entry, Scope
 from mergeline.domain.batch import Answer, Refused, Verdict, answer_batch, judge_batch
@@ -207,7 +208,7 @@ class World:
     def __init__(self, *, limits: Limits | None = None, **catalog: object) -> None:
         self.rows = Rows()
         self.catalogs = {ORG: Catalog.model_validate(CATALOG | catalog)}
-        self.limits = limits or Limits()
+        self.limits = limits or default_limits()
         self.now = NOW
         self.offsets = itertools.count()
 

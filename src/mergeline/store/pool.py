@@ -25,7 +25,7 @@ PEER_GONE_AFTER: Final = {
 """11 s, in settings of the server for this connection; by its defaults it would be hours."""
 
 
-async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 10_000) -> asyncpg.Pool:
+async def open_pool(database_url: str, connections_max: int, statement_ms_max: int) -> asyncpg.Pool:
     """A pool that connects when it is first used.
 
     Args:
