@@ -18,7 +18,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from tests.defaults import default_limits
 
-from mergeline.domain.batch import Refused, answer_batch, judge_batch
+from mergeline.domain.batch import DeadLetter, answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
 from mergeline.domain.ledger import Ledger
@@ -237,7 +237,7 @@ def run() -> Run:
     for message in messages():
         request = decode(message)
         if isinstance(request, DeadLetterReason):
-            item: Any = Refused(message, request, message.origin.request_id)
+            item: Any = DeadLetter(message, request, message.origin.request_id)
         else:
             item = prepare(request, CATALOGS.get(request.org_id))
         verdicts = judge_batch(state, Ledger(rows), [item], NOW, default_limits(merge_max_entries=6))

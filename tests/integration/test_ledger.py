@@ -73,7 +73,7 @@ async def test_a_repeat_of_the_producer_gets_the_stored_outcome_flagged_and_a_ro
     assert await rows(sql) == ["decided", "repeat"]
 
 
-async def test_a_request_id_with_another_body_is_refused_each_time_and_changes_nothing(desk, first, sql):
+async def test_a_request_id_with_another_body_is_rejected_each_time_and_changes_nothing(desk, first, sql):
     other = desk.log.update(1, add=line("y"), requestId="r-1")
     (answer,) = await desk.apply(other)
     assert codes(answer) == ["REQUEST_ID_REUSED"]

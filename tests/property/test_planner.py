@@ -55,7 +55,7 @@ def test_a_batch_is_its_messages_one_after_the_other(world: World, messages: lis
 def test_what_the_store_reads_is_enough(world: World, messages: list[Message]) -> None:
     """A state that holds what the footprint names decides like one that holds everything, limits and all.
 
-    `World.batch` decides in both and compares; here merges are refused for their size, so that the cut of what is
+    `World.batch` decides in both and compares; here merges are rejected for their size, so that the cut of what is
     read matters.
     """
     describe(world, messages)

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.world import NOW, ORG, Said, World, headers_of, issue, named
 
-from mergeline.domain.batch import Refused
+from mergeline.domain.batch import DeadLetter
 from mergeline.domain.ledger import Ledger, LedgerRow, Meaning, RowKind
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import DeadLetterCode, Topic
@@ -326,12 +326,12 @@ def test_a_stricter_or_laxer_decoder_does_not_change_an_answer(world: World) -> 
     message = world.message(body)
     first = world.batch([message])[0]
     world.rows.ledger[0] = replace(
-        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
+        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was wrong", outgoing=()
     )
     (second,) = world.batch([message])
     assert first.status == "applied"
     assert second.topics == ["identifier-updates-dlt"]
-    assert dict(second.records[0].headers)["kafka_dlt-exception-message"] == b"INVALID_REQUEST: /x: was refused"
+    assert dict(second.records[0].headers)["kafka_dlt-exception-message"] == b"INVALID_REQUEST: /x: was wrong"
 
 
 def test_org_0_is_the_home_of_nobody_else(world: World) -> None:
@@ -352,7 +352,7 @@ def test_a_request_that_names_a_derived_id_meets_no_dead_letter(world: World) ->
 def test_a_request_that_cannot_be_processed_has_a_dead_letter_and_its_id_is_free(world: World) -> None:
     message = world.message(UPDATE)
     reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, "this request alone makes its batch fail", ORG)
-    (said,) = world.decide([Refused(message, reason, "r")])
+    (said,) = world.decide([DeadLetter(message, reason, "r")])
     headers = dict(said.record("identifier-updates-dlt").headers)
     assert headers["kafka_dlt-exception-message"].startswith(b"PROCESSING_FAILED: ")
     (redriven,) = world.batch([again(message)])

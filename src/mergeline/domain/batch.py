@@ -27,7 +27,7 @@ from mergeline.domain.vocabulary import Status
 
 
 @final
-class Refused(Struct, frozen=True, gc=False):
+class DeadLetter(Struct, frozen=True, gc=False):
     """A message that is to become a dead letter, under its own or its derived request id."""
 
     message: Message
@@ -38,7 +38,7 @@ class Refused(Struct, frozen=True, gc=False):
 class Verdict(Struct, frozen=True, gc=False):
     """What a message means, and what is decided on it."""
 
-    item: Prepared | Refused
+    item: Prepared | DeadLetter
     message: Message
     org_id: int
     request_id: str
@@ -70,7 +70,7 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 def judge_batch(
-    state: State, ledger: Ledger, items: Sequence[Prepared | Refused], now: datetime, limits: Limits
+    state: State, ledger: Ledger, items: Sequence[Prepared | DeadLetter], now: datetime, limits: Limits
 ) -> list[Verdict]:
     """The verdicts, in order; the state has every decision folded in then."""
     return [_judge(state, ledger, item, number, now, limits) for number, item in enumerate(items)]
@@ -96,10 +96,10 @@ _KINDS: Final = {Meaning.DECIDE: RowKind.DECIDED, Meaning.REPEAT: RowKind.REPEAT
 
 
 def _judge(
-    state: State, ledger: Ledger, item: Prepared | Refused, number: int, now: datetime, limits: Limits
+    state: State, ledger: Ledger, item: Prepared | DeadLetter, number: int, now: datetime, limits: Limits
 ) -> Verdict:
     """State and ledger are as the next message finds them then."""
-    if type(item) is Refused:
+    if type(item) is DeadLetter:
         org_id, request_id, message = item.reason.org_id, item.request_id, item.message
         body_sha256 = sha256(message.value or b"").digest()
     else:
@@ -111,10 +111,10 @@ def _judge(
         return Verdict(item, message, org_id, request_id, body_sha256)
     if means is Meaning.ANSWERED:
         return Verdict(item, message, org_id, request_id, body_sha256, known=known)
-    kind = RowKind.DEAD_LETTER if type(item) is Refused else _KINDS[means]
+    kind = RowKind.DEAD_LETTER if type(item) is DeadLetter else _KINDS[means]
     decides = kind is RowKind.DECIDED
     ledger.add(org_id, request_id, message.origin, Own(number, body_sha256, message.at), decides=decides)
-    if not decides or type(item) is Refused:
+    if not decides or type(item) is DeadLetter:
         return Verdict(item, message, org_id, request_id, body_sha256, kind, known)
     decision = decide(state, item, now, limits)
     version_of, merge = decision.version_of, decision.merge
@@ -129,7 +129,7 @@ def _judge(
 def _published(verdict: Verdict) -> tuple[Outgoing, ...]:
     """The records of what is decided."""
     item, decision = verdict.item, verdict.decision
-    if decision is None or type(item) is Refused:
+    if decision is None or type(item) is DeadLetter:
         return ()
     return events.publications(item, decision, verdict.version, verdict.victims or {})
 
@@ -144,7 +144,7 @@ def _answer(
         return Answer(message, ()) if row is None else answer_again(message, row, topic_prefix)
     outgoing, stored, status, detail = published, published, "", None
     requested_at = None
-    if type(item) is Refused:
+    if type(item) is DeadLetter:
         status, detail = item.reason.code.value, item.reason.text
         outgoing = (dead_letter(message, item.reason.code, item.reason.text, topic_prefix),)
     else:

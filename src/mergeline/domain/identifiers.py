@@ -68,7 +68,7 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
         if places:
             matches.append(Match(entry, places))
     if len(others) > 1 or (taken and not survivors):
-        return IdentifierStage(errors=_refusal(taken, others, adds_path))
+        return IdentifierStage(errors=_rejection(taken, others, adds_path))
     merge = None
     if survivors:
         (survivor_id,) = survivors
@@ -104,7 +104,7 @@ def _already_present(item: NamedIdentifier) -> Problem:
     return problem(WarningCode.ALREADY_PRESENT, text, item.path, identifier_type=item.type)
 
 
-def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int], adds_path: str) -> tuple[Problem, ...]:
+def _rejection(taken: list[tuple[NamedIdentifier, int]], others: set[int], adds_path: str) -> tuple[Problem, ...]:
     """One error for each taken add; one more that lists all holders where there are two or more."""
     errors = [
         problem(

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from mergeline.domain.batch import Answer, Refused, answer_batch, judge_batch
+from mergeline.domain.batch import Answer, DeadLetter, answer_batch, judge_batch
 from mergeline.domain.commands import Request
 from mergeline.domain.decode import decode_all
 from mergeline.domain.footprint import Footprint, footprint
@@ -114,7 +114,7 @@ class Store:
     async def _in_rounds(
         self,
         db: Statements,
-        items: Sequence[Request | Refused],
+        items: Sequence[Request | DeadLetter],
         progress: Mapping[Place, Progress],
         check_runs: CheckRuns | None,
     ) -> list[Answer]:
@@ -124,7 +124,7 @@ class Store:
             org_ids = {item.command.org_id for item in items if type(item) is Request}
             catalogs = await self._catalogs.get(db, org_ids)
             prepared = [
-                item if type(item) is Refused else prepare(item, catalogs[item.command.org_id].catalog)
+                item if type(item) is DeadLetter else prepare(item, catalogs[item.command.org_id].catalog)
                 for item in items
             ]
             touched = footprint(prepared)
@@ -143,7 +143,7 @@ class Store:
     async def _decide(
         self,
         db: Statements,
-        prepared: Sequence[Prepared | Refused],
+        prepared: Sequence[Prepared | DeadLetter],
         touched: Footprint,
         catalogs: Mapping[int, Versioned],
         progress: Mapping[Place, Progress],
@@ -167,24 +167,24 @@ class Store:
         return answers
 
 
-def _decoded(messages: Sequence[Message], forced: Mapping[Coordinate, str]) -> list[Request | Refused]:
+def _decoded(messages: Sequence[Message], forced: Mapping[Coordinate, str]) -> list[Request | DeadLetter]:
     """The request of each message; or what is to be said where there is none, or it must not be tried again."""
     decoded = iter(decode_all([message for message in messages if message.at not in forced]))
     return [
-        _forced(message, forced[message.at]) if message.at in forced else _refused(message, next(decoded))
+        _forced(message, forced[message.at]) if message.at in forced else _or_dead_letter(message, next(decoded))
         for message in messages
     ]
 
 
-def _refused(message: Message, request: Request | DeadLetterReason) -> Request | Refused:
-    return Refused(message, request, message.origin.request_id) if type(request) is DeadLetterReason else request
+def _or_dead_letter(message: Message, request: Request | DeadLetterReason) -> Request | DeadLetter:
+    return DeadLetter(message, request, message.origin.request_id) if type(request) is DeadLetterReason else request
 
 
-def _forced(message: Message, text: str) -> Refused:
+def _forced(message: Message, text: str) -> DeadLetter:
     try:
-        item = _refused(message, *decode_all([message]))
+        item = _or_dead_letter(message, *decode_all([message]))
     except Exception:  # noqa: BLE001 (`decode_all` never raises; if it should, the message was isolated, and ends here)
-        item = _refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text))
-    if type(item) is Refused:
+        item = _or_dead_letter(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text))
+    if type(item) is DeadLetter:
         return item
-    return Refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, item.org_id), item.request_id)
+    return DeadLetter(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, item.org_id), item.request_id)
