@@ -35,7 +35,7 @@ from mergeline.store.options import Options
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
-from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
+from mergeline.store.statements import OnStatement, Statements, bounds, statements_of
 from mergeline.store.write import write
 
 LOCK_ROUNDS_MAX: Final = 5
@@ -94,12 +94,11 @@ class Store:
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[Statements]:
         """A connection of the pool."""
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            try:
-                yield Statements(connection, self._on_statement)
-            except GIVEN_UP:
-                connection.terminate()  # or the pool would wait once more, for a cancellation that nobody answers
-                raise
+        async with (
+            self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            statements_of(connection, self._on_statement) as db,
+        ):
+            yield db
 
     async def _answered(
         self, db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int]

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from mergeline.store.locks import lock_key
-from mergeline.store.statements import Connection, Statements, operator_bounds
+from mergeline.store.statements import Connection, Statements, operator_bounds, statements_of
 
 DAYS_AHEAD: Final = 3
 """Days made in advance; a worker looks every hour."""
@@ -29,14 +29,14 @@ async def ensure_ledger_days(connection: Connection, days_ahead: int) -> list[da
     Returns:
         The days that were made.
     """
-    db = Statements(connection)
-    today = await db.fetch_value("today")
     made = []
-    for number in range(-1, min(days_ahead, DAYS_AHEAD_MAX) + 1):
-        day = today + timedelta(days=number)
-        async with days_locked(db, LOCK_WAIT_MS_MAX):
-            if await db.fetch_value("ledger_add_day", day):
-                made.append(day)
+    async with statements_of(connection) as db:
+        today = await db.fetch_value("today")
+        for number in range(-1, min(days_ahead, DAYS_AHEAD_MAX) + 1):
+            day = today + timedelta(days=number)
+            async with days_locked(db, LOCK_WAIT_MS_MAX):
+                if await db.fetch_value("ledger_add_day", day):
+                    made.append(day)
     return made
 
 

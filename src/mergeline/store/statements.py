@@ -130,6 +130,16 @@ class Statements:
             await self._on_statement(name)
 
 
+@asynccontextmanager
+async def statements_of(connection: Connection, on_statement: OnStatement | None = None) -> AsyncIterator[Statements]:
+    """The statements of a connection, which is closed where they are given up (`GIVEN_UP`)."""
+    try:
+        yield Statements(connection, on_statement)
+    except GIVEN_UP:
+        connection.terminate()  # or a pool would wait once more, for a cancellation that nobody answers
+        raise
+
+
 async def meanwhile(sending: Coroutine[Any, Any, object], work: Callable[[], _Result]) -> _Result:
     """Do some work of Python's while the database has a statement to do; what comes of the work, once both are done."""
     sent = asyncio.create_task(sending)
