@@ -2,8 +2,8 @@
 
 In: settings. Out: a worker that runs until it is told to stop (exit status 0) or cannot go on. Never: a decision.
 
-A worker that cannot go on ends hard, without finishing anything: whatever it had not published is published by its
-next incarnation from the ledger. Where an operator must act the status is 2 and the last line says what to do.
+A worker that cannot go on ends hard, without finishing anything: whatever it had not published is published by the
+next one from the ledger. Where an operator must act the status is 2 and the last line says what to do.
 """
 
 import asyncio

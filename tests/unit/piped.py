@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from mergeline.domain.messages import Outgoing
 from mergeline.stream.lanes import Bounds
 from mergeline.stream.pipeline import Pipeline, Work
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
 
@@ -60,7 +60,7 @@ class Stage:
     async def publish(self, batch, ends):
         await self.may_publish.wait()
         if self.failures and self.failures.pop(0):
-            raise PublishFailed("told to")
+            raise Retriable("told to")
         self.published.append(([record.value.decode() for record in batch], dict(ends)))
 
     async def release(self):

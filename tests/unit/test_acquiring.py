@@ -5,7 +5,7 @@ import pytest
 
 from mergeline.store.failures import BatchTooLarge
 from mergeline.stream.incarnations import at_the_database
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mergeline.stream.publisher import PublishFailed
     ],
 )
 def test_what_may_work_later_is_tried_again(error):
-    with pytest.raises(PublishFailed), at_the_database():
+    with pytest.raises(Retriable), at_the_database():
         raise error
 
 

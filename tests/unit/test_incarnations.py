@@ -12,9 +12,9 @@ from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
 from mergeline.stream import incarnations
 from mergeline.stream.incarnations import Incarnations, MadeAnew, check
-from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.requests import NO_ID, TopicsRequest, topic_ids
 from mergeline.stream.resetting import topic_meant
+from mergeline.stream.retrying import Retriable
 from mergeline.stream.topics import full_name
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
@@ -133,7 +133,7 @@ async def test_a_place_has_the_incarnation_that_was_found_when_the_partition_was
 
 
 async def test_a_topic_that_is_not_there_is_waited_for(recorded):
-    with pytest.raises(PublishFailed, match=r"no topic p\.t"):
+    with pytest.raises(Retriable, match=r"no topic p\.t"):
         await Incarnations(Store(), Offsets({}), "p.").acquire([PARTITION])
 
 
@@ -149,7 +149,7 @@ async def test_a_process_reads_one_incarnation_of_a_topic_and_no_other(recorded)
 async def test_a_topic_that_is_made_anew_while_it_is_read_is_found_by_a_look_every_few_seconds(recorded, monkeypatch):
     monkeypatch.setattr(incarnations, "LOOK_PACE_S", 0.01)
     failed = asyncio.get_running_loop().create_future()
-    answers = {"p.t": ONE}, PublishFailed("away"), {}, {"p.t": ONE}, {"p.t": OTHER}
+    answers = {"p.t": ONE}, Retriable("away"), {}, {"p.t": ONE}, {"p.t": OTHER}
     ours = Incarnations(Store(), Offsets({"p.t": ONE}, *answers), "p.")
     await ours.acquire([PARTITION])
     watching = asyncio.create_task(ours.watch(lambda error: failed.done() or failed.set_result(error)))

@@ -9,7 +9,7 @@ from tests.unit.piped import ONE, TWO, Stage, opened, records, under_way
 
 from mergeline.stream.lanes import Bounds, lanes_of
 from mergeline.stream.pipeline import Pipeline
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 
 async def test_what_fills_no_batch_gathers_from_all_lanes_until_none_has_one_under_way():
@@ -90,7 +90,7 @@ async def test_what_fails_together_is_published_one_by_one():
         async def publish(self, batch, ends):
             await self.may_publish.wait()
             if len(batch) > 2:
-                raise PublishFailed("too much for the time there is")
+                raise Retriable("too much for the time there is")
             await super().publish(batch, ends)
 
     stage, bench = await under_way(Narrow({ONE: 0, TWO: 0}, {ONE: 1, TWO: 0}), batch_max=2, lanes=2)
@@ -184,7 +184,7 @@ class Jumpy(Stage):
             self.published += [record.value.decode() for record in batch]
             self.positions |= ends
         if fate > 0.8:
-            raise PublishFailed("told to")
+            raise Retriable("told to")
 
     async def _takes_time(self):
         await asyncio.sleep(self.random.choice((0, 0.001, 0.003)))

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.stream.offsets import NO_GENERATION, Offsets
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 ONE, TWO = TopicPartition("updates", 0), TopicPartition("updates", 1)
 
@@ -93,7 +93,7 @@ async def test_a_partition_that_is_not_ours_any_more_or_was_another_workers_mean
 async def test_nothing_is_committed_in_another_generation_than_the_positions_were_read_in(offsets, group, generation):
     """Somebody else may have committed more; as no member at all, the broker would take it once the group is empty."""
     group.generation = generation
-    with pytest.raises(PublishFailed, match="CommitFailedError"):
+    with pytest.raises(Retriable, match="CommitFailedError"):
         await offsets.commit({ONE: 165})
     assert group.commits == []
 
@@ -101,14 +101,14 @@ async def test_nothing_is_committed_in_another_generation_than_the_positions_wer
 async def test_who_was_no_member_when_positions_were_read_commits_nothing(offsets, group):
     group.generation = NO_GENERATION
     await offsets.positions([ONE])
-    with pytest.raises(PublishFailed, match="CommitFailedError"):
+    with pytest.raises(Retriable, match="CommitFailedError"):
         await offsets.commit({ONE: 165})
     assert group.commits == []
 
 
 async def test_nothing_is_committed_for_a_partition_that_is_not_assigned(offsets, group):
     group.tps = {TWO}
-    with pytest.raises(PublishFailed, match="IllegalStateError"):
+    with pytest.raises(Retriable, match="IllegalStateError"):
         await offsets.commit({ONE: 165, TWO: 20})
     assert group.commits == []
 
@@ -116,7 +116,7 @@ async def test_nothing_is_committed_for_a_partition_that_is_not_assigned(offsets
 async def test_a_commit_that_was_given_up_does_not_go_on(offsets, group, monkeypatch):
     monkeypatch.setattr("mergeline.stream.offsets.CALL_TIMEOUT_S", 0.01)
     group.known.clear()
-    with pytest.raises(PublishFailed, match="TimeoutError"):
+    with pytest.raises(Retriable, match="TimeoutError"):
         await offsets.commit({ONE: 165})
     group.known.set()
     await asyncio.sleep(0.05)
@@ -128,7 +128,7 @@ async def test_a_call_that_the_consumers_thread_cancels_has_failed_and_whoever_m
         raise asyncio.CancelledError
 
     group.call_thread = cancelled
-    with pytest.raises(PublishFailed, match="ConnectionAbortedError"):
+    with pytest.raises(Retriable, match="ConnectionAbortedError"):
         await offsets.commit({ONE: 165})
 
 

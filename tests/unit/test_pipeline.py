@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from tests.unit.piped import ONE, TWO, Record, Stage, opened, records, under_way
 
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 
 async def test_a_batch_holds_what_gathered_of_all_partitions_with_their_ends():
@@ -131,7 +131,7 @@ async def test_there_is_room_for_the_bytes_of_two_batches():
     ],
 )
 async def test_after_a_failed_publish_the_batch_is_cut_at_the_positions_acquired_again(found, then):
-    stage = Stage({ONE: 0, TWO: 0}, PublishFailed("no broker"), found, failures=[True])
+    stage = Stage({ONE: 0, TWO: 0}, Retriable("no broker"), found, failures=[True])
     bench = await opened(stage)
     bench.pipeline.put(records(1, 0, 1))
     await bench.settled(stage, 1) if then else await asyncio.sleep(0.5)

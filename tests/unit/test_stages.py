@@ -10,13 +10,13 @@ from mergeline.settings import Settings
 from mergeline.store.progress import Progress
 from mergeline.stream import incarnations
 from mergeline.stream.apply import ApplyStage
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 from mergeline.stream.route import RouteStage
 from mergeline.stream.trailing import Trailing
 
 RECORDS = [Outgoing("update-outcomes", b"7:1", b"{}")]
 ENDS = {TopicPartition("mergeline.commands-by-customer", 0): 5}
-REFUSED = PublishFailed("told to")
+REFUSED = Retriable("told to")
 
 
 class Publisher:
@@ -30,7 +30,7 @@ class Publisher:
 
     async def publish(self, records, offsets):
         if self._fails:
-            raise PublishFailed("told to")
+            raise Retriable("told to")
         self._done.append(("records", len(records)))
 
     async def kill(self):
@@ -102,7 +102,7 @@ async def test_offsets_are_committed_once_the_records_are_acknowledged(stage):
 @pytest.mark.parametrize("stage", [router, at_least_once])
 async def test_no_offset_is_committed_of_records_that_may_not_be_there(stage):
     done = []
-    with pytest.raises(PublishFailed):
+    with pytest.raises(Retriable):
         await stage(Publisher(done, fails=True), Offsets(done)).publish(RECORDS, ENDS)
     assert done == []
 
@@ -157,7 +157,7 @@ async def test_a_refused_commit_stops_the_router_until_it_has_acquired_again(slo
     stage = router(Publisher(done, fails=False), offsets)
     await stage.publish(RECORDS, {PLACE: 1})
     await until(lambda: not offsets.refusals)
-    with pytest.raises(PublishFailed):
+    with pytest.raises(Retriable):
         await stage.publish(RECORDS, {PLACE: 2})
     await stage.release()
     await stage.acquire([PLACE], {PLACE: 1})

@@ -26,7 +26,7 @@ from mergeline.stream.lanes import Bounds
 from mergeline.stream.offsets import position
 from mergeline.stream.pipeline import Pipeline
 from mergeline.stream.producers import Producers
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 CUSTOMER = 7
 ASLEEP = {  # for as long as the test says, and not for a publish's seven seconds
@@ -99,7 +99,7 @@ class Contender:
             try:
                 await self.pipeline.open()
                 break
-            except PublishFailed:
+            except Retriable:
                 await self.pipeline.stage.release()
                 await asyncio.sleep(0.1)
         read = 0

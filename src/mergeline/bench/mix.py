@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import orjson
-from aiokafka.partitioner import murmur2
 
 from mergeline.bench.plan import ORG_ID, REQUESTS_MAX, Hot, Kind, Plan
+from mergeline.stream.publisher import partition_of
 
 HOT_CUSTOMER: Final = 1
 HOT_IDENTIFIER: Final = {"type": "externalId", "value": "p1-0"}
@@ -155,8 +155,7 @@ class Messages:
         key = f"{ORG_ID}:{customer}".encode()
         partition = self._partitions.get(customer)
         if partition is None:
-            partition = (murmur2(key) & 0x7FFFFFFF) % self._plan.partitions
-            self._partitions[customer] = partition
+            partition = self._partitions[customer] = partition_of(key, self._plan.partitions)
         return Message(number, partition, key, orjson.dumps(body), kind, number, "applied")
 
 

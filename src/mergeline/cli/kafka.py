@@ -14,14 +14,13 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from mergeline.domain.messages import Header
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream import topics as topics_of
 from mergeline.stream.clients import client_options, kafka_errors, onlooker, refused, started, unreachable
-from mergeline.stream.publisher import OddBatch
+from mergeline.stream.publisher import OddBatch, partition_of
 
 BATCH_MAX_BYTES: Final = 256 * 1024
 BATCHES_UNDER_WAY_MAX: Final = 32
@@ -68,8 +67,7 @@ class Sender(Generic[Mark]):
         """Take a message, for the partition of its key or the one given; it is on its way by the next `settle`."""
         if partition is None:
             # Those without a key go one batch after the other, whole, so that they are spread and still batched.
-            number = self._unkeyed if key is None else murmur2(key) & 0x7FFFFFFF
-            partition = number % self._partitions
+            partition = self._unkeyed % self._partitions if key is None else partition_of(key, self._partitions)
         record: dict[str, Any] = {
             "timestamp": int(time.time() * 1000),
             "key": key,

@@ -12,7 +12,7 @@ otherwise wake, initialise, and be fenced by nobody.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -55,6 +55,8 @@ class ApplyStage:
         self._incarnations = incarnations
         self._publisher: Publisher | None = None
         self._progress: dict[Place, Progress] = {}
+        self._written: dict[Place, int] = {}
+        """Of partitions, the `published_offset` that the database has."""
         self._horizons: Mapping[Place, int] = {}
         self._gate = FloodGate(settings.dead_letter_limit)
 
@@ -64,7 +66,7 @@ class ApplyStage:
         """Fence the last owners, then read where they got to.
 
         Raises:
-            PublishFailed: brokers or database are away, or a commit is unknown: not acquired, but to be released.
+            Retriable: brokers or database are away, or a commit is unknown: not acquired, but to be released.
             SetupError: an operator must act.
         """
         await self._incarnations.acquire(partitions)
@@ -88,7 +90,9 @@ class ApplyStage:
             place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
             for place, tp in places.items()
         }
-        self._gate = FloodGate(self._settings.dead_letter_limit)
+        self._written = {place: owners[place].published_offset for place in places}
+        if not published:
+            self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
     async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:
@@ -113,14 +117,17 @@ class ApplyStage:
             place = self._incarnations.place(partition)
             messages += [message_of(record, place) for record in records]
         self._gate.saw(message.origin for message in messages)
-        raised = [self._incarnations.place(partition) for partition in partitions]
+        read = {self._incarnations.place(chunk.partition) for chunk in batch}
+        progress = self._unwritten(map(self._incarnations.place, partitions))
+        progress |= {place: self._progress[place] for place in read}
         answers = await apply_with_retries(
             self._store,
             messages,
-            progress={place: self._progress[place] for place in raised},
+            progress=progress,
             horizons=self._horizons,
             check_runs=self._gate.check,
         )
+        self._keep(progress)
         _count(answers)
         left = iter(answers)
         works: list[Work] = []
@@ -134,6 +141,14 @@ class ApplyStage:
         if offset > self._horizons.get(place, -1):  # what was in the ledger before, no batch has written down
             self._progress[place] = self._progress[place]._replace(answered_offset=offset + 1)
 
+    def _unwritten(self, places: Iterable[Place]) -> dict[Place, Progress]:
+        """How far those got that are published further than the database says."""
+        known = {place: self._progress[place] for place in places}
+        return {place: one for place, one in known.items() if one.published_offset > self._written.get(place, 0)}
+
+    def _keep(self, progress: Mapping[Place, Progress]) -> None:
+        self._written |= {place: one.published_offset for place, one in progress.items()}
+
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
         if self._publisher is None:
@@ -144,6 +159,8 @@ class ApplyStage:
         for partition, offset in ends.items():
             place = self._incarnations.place(partition)
             self._progress[place] = self._progress[place]._replace(published_offset=offset)
+        if not records:  # passed over: no batch says so, and whoever comes next would look for records there
+            await self._keep_progress()
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
@@ -153,14 +170,16 @@ class ApplyStage:
             await self._keep_progress()
 
     async def _keep_progress(self) -> None:
-        """Say how far the last batch got, which no batch after it will: the group's own offsets may expire by then.
+        """Say how far it got where no batch will, or not before the group's own offsets expire.
 
-        As well as it goes: where the database does not answer, that batch may be published again in that one case.
+        As well as it goes: where the database does not answer, the last batch may be published again in that one case.
         """
+        progress = self._unwritten(self._progress)
         try:
             async with asyncio.timeout(KEEP_PROGRESS_S), self._store.statements() as db:
-                await write_progress(db, self._store.options.group_id, self._progress)
-        except Exception as error:  # noqa: BLE001 (whatever it is, leaving goes on)
+                await write_progress(db, self._store.options.group_id, progress)
+            self._keep(progress)
+        except Exception as error:  # noqa: BLE001 (whatever it is, what goes on does so without)
             log.warning("progress.not_kept", error=describe(error))
 
 

@@ -18,11 +18,10 @@ from mergeline.metrics import ASSIGNED_PARTITIONS
 from mergeline.settings import Settings
 from mergeline.stream.lanes import Bounds
 from mergeline.stream.pipeline import Pipeline, Stage
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable, wait_s
 
 REVOKE_GRACE_S: Final = 5.0
 """How long a rebalance waits for batches under way."""
-OPEN_RETRY_S: Final = 0.3
 log = structlog.get_logger(__name__)
 
 
@@ -164,7 +163,7 @@ class Assignment:
                 self._opening = None
                 opening.cancel()
             error = None if opening.cancelled() else opening.exception()
-            if error is not None and not isinstance(error, PublishFailed):
+            if error is not None and not isinstance(error, Retriable):
                 self._fail(error)
             if opening.cancelled() or error is not None or generation != self._app.consumer_generation_id:
                 await _close_all(opened, 0.0)
@@ -185,7 +184,7 @@ class Assignment:
         """Open a pipeline a stage, into `opened`, and seek where they go on.
 
         Raises:
-            PublishFailed: the group went on without us.
+            Retriable: the group went on without us.
             Exception: what ends the process.
         """
         assigned = [TopicPartition(*partition) for partition in self._app.consumer.assignment()]
@@ -224,15 +223,16 @@ class Assignment:
         """Open the pipeline, again and again while brokers or database are away, for `start_timeout_ms`.
 
         Raises:
-            PublishFailed: the group went on without us.
+            Retriable: the group went on without us.
             TimeoutError: it took too long.
         """
         deadline = asyncio.get_running_loop().time() + self._settings.start_timeout_ms / 1000
+        failures = 0
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
                     return await pipeline.open()
-            except PublishFailed as error:
+            except Retriable as error:
                 await pipeline.stage.release()
                 # A connection that breaks while it is being left turns a cancellation into another error.
                 if generation != self._app.consumer_generation_id or _cancelled():
@@ -240,7 +240,8 @@ class Assignment:
                 log.warning("acquire.failed", stage=pipeline.stage.name, error=str(error))
                 if asyncio.get_running_loop().time() >= deadline:
                     raise TimeoutError from error
-            await asyncio.sleep(OPEN_RETRY_S)
+            failures += 1
+            await asyncio.sleep(wait_s(failures))
 
 
 def _cancelled() -> bool:

@@ -19,7 +19,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
 from mergeline.stream.clients import onlooker, started
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 LOOK_TIMEOUT_S: Final = 10.0
 POLL_MS: Final = 250
@@ -55,7 +55,7 @@ async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Ga
     """Refuse to go on where a record lies in a gap; end markers of transactions do so by themselves.
 
     Raises:
-        PublishFailed: if brokers do not say in time what lies there; to be tried again.
+        Retriable: if brokers do not say in time what lies there; to be tried again.
         SetupError: naming the partitions, and how far each has to go back.
     """
     if not found:
@@ -64,7 +64,7 @@ async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Ga
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             forgotten = await _with_records(settings, found)
     except (SetupError, KafkaError, OSError, TimeoutError) as error:
-        raise PublishFailed(f"not known what was answered: {type(error).__name__}") from error
+        raise Retriable(f"not known what was answered: {type(error).__name__}") from error
     if forgotten:
         places = ", ".join(f"{tp.topic} {tp.partition} to {found[tp].answered}" for tp in sorted(forgotten))
         raise SetupError(

@@ -26,8 +26,8 @@ from mergeline.store.incarnations import Incarnation, record
 from mergeline.store.ownership import disown
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import place_of
-from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.requests import TopicIds
+from mergeline.stream.retrying import Retriable
 
 LOOK_PACE_S: Final = 3.0
 """Between two looks at the ids of the topics that are read."""
@@ -83,15 +83,15 @@ async def check_recorded(store: Store, settings: Settings, topic_ids: TopicIds) 
 
 @contextmanager
 def at_the_database() -> Iterator[None]:
-    """While partitions are acquired: what would work later is a `PublishFailed`, which is tried again."""
+    """While partitions are acquired: what would work later is a `Retriable`, which is tried again."""
     try:
         yield
-    except PublishFailed:
+    except Retriable:
         raise
     except Exception as error:
         if kind_of(error) not in (Kind.TRANSIENT, Kind.TOO_LARGE):
             raise
-        raise PublishFailed(describe(error)) from error
+        raise Retriable(describe(error)) from error
 
 
 class Incarnations:
@@ -106,13 +106,13 @@ class Incarnations:
         """Compare the topics of partitions that are about to be read.
 
         Raises:
-            PublishFailed: if brokers or database are away, or a topic is: to be tried again.
+            Retriable: if brokers or database are away, or a topic is: to be tried again.
             SetupError: if a topic was made anew, or another incarnation of it was begun while this process ran.
         """
         names = sorted({partition.topic for partition in partitions})
         found = await self._offsets.topic_ids(names)
         if missing := [name for name in names if name not in found]:
-            raise PublishFailed(f"no topic {missing[0]}")
+            raise Retriable(f"no topic {missing[0]}")
         with at_the_database():
             async with self._store.statements() as db:
                 known = await record(db, {name.removeprefix(self._prefix): found[name] for name in names})
@@ -128,7 +128,7 @@ class Incarnations:
         """Say that a router reads these.
 
         Raises:
-            PublishFailed: if the database is away: to be tried again.
+            Retriable: if the database is away: to be tried again.
         """
         with at_the_database():
             await disown(self._store, [self.place(partition) for partition in partitions])
@@ -147,7 +147,7 @@ class Incarnations:
                 continue
             try:
                 found = await self._offsets.topic_ids(names)
-            except PublishFailed:
+            except Retriable:
                 continue  # brokers are away
             for name, topic_id in found.items():
                 try:

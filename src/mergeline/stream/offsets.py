@@ -16,8 +16,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
-from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.requests import TopicIds, TopicsRequest, topic_ids
+from mergeline.stream.retrying import Retriable
 
 CALL_TIMEOUT_S: Final = 20.0
 THREAD_TIMEOUT_S: Final = 2.0
@@ -42,7 +42,7 @@ class Offsets:
         """Where to go on: the committed offset, or the log's start, or `floor` where that is higher.
 
         Raises:
-            PublishFailed: if the broker does not answer in time.
+            Retriable: if the broker does not answer in time.
             SetupError: if records went from the log unread, or `floor` is beyond the log's end.
         """
         consumer = self._consumer()
@@ -52,7 +52,7 @@ class Offsets:
             starts = await self._call(consumer.beginning_offsets, list(partitions))
             ends = await self._call(consumer.end_offsets, list(partitions))
         except (KafkaError, OSError, TimeoutError) as error:
-            raise PublishFailed(type(error).__name__) from error
+            raise Retriable(type(error).__name__) from error
         found = {}
         for partition in partitions:
             known = committed.get(partition)
@@ -66,7 +66,7 @@ class Offsets:
         """As `requests.topic_ids`.
 
         Raises:
-            PublishFailed: if the broker does not answer in time.
+            Retriable: if the broker does not answer in time.
         """
         client = self._consumer()._client  # noqa: SLF001
 
@@ -76,34 +76,34 @@ class Offsets:
         try:
             found: TopicIds = await self._call(topic_ids, send, names)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise PublishFailed(type(error).__name__) from error
+            raise Retriable(type(error).__name__) from error
         return found
 
     async def confirm(self) -> None:
         """Have the group's coordinator say that we are a member of its generation; to be asked before fencing anybody.
 
         Raises:
-            PublishFailed: if it does not say so in time: the partitions may be another worker's by now.
+            Retriable: if it does not say so in time: the partitions may be another worker's by now.
         """
         try:
             is_member = await self._call(self._consumer()._coordinator._do_heartbeat)  # noqa: SLF001
         except (KafkaError, OSError, TimeoutError) as error:
-            raise PublishFailed(type(error).__name__) from error
+            raise Retriable(type(error).__name__) from error
         if not is_member:
-            raise PublishFailed("no member of the group")
+            raise Retriable("no member of the group")
 
     async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
         """Commit as the member that the positions were read as: refused once the group went on without us.
 
         Raises:
-            PublishFailed: if that did not work; whether it took effect is unknown.
+            Retriable: if that did not work; whether it took effect is unknown.
         """
         try:
             async with self._committing:
                 await self._call(self._commit, ends)
                 self._committed.update(ends)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise PublishFailed(type(error).__name__) from error
+            raise Retriable(type(error).__name__) from error
 
     async def keep(self, partitions: Sequence[TopicPartition]) -> None:
         """Commit again what was overwritten by an earlier commit, of a connection that was given up, arriving late.
@@ -132,8 +132,8 @@ class Offsets:
 
     async def reached(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the next fetch of each partition goes on; without asking a broker."""
-        consumer = self._consumer()
-        return {tp: await self._call(consumer.position, tp) for tp in partitions}
+        positions: dict[TopicPartition, int] = await self._call(_positions, self._consumer(), partitions)
+        return positions
 
     def refusal(self) -> BaseException | None:
         """What the group's coordinator has said for good, and aiokafka tells nobody but a fetch.
@@ -189,6 +189,11 @@ class Offsets:
 async def _bounded(function: Any, *arguments: Any) -> Any:
     """In the consumer's thread: what is given up here does not go on there, where it would hold up other calls."""
     return await asyncio.wait_for(function(*arguments), CALL_TIMEOUT_S)
+
+
+async def _positions(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """In the consumer's thread, all at once: no fetch may begin meanwhile."""
+    return {partition: await consumer.position(partition) for partition in partitions}
 
 
 def position(partition: TopicPartition, committed: int | None, start: int, end: int, floor: int) -> int:

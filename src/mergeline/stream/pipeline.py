@@ -5,7 +5,7 @@ record below the acquired positions published again, an offset that goes back, o
 what it cannot mend ends the process, which starts again, from what the ledger has.
 
        put -> lanes -> gather -> stage.process -> (waits) -> cut at the positions -> stage.publish
-                     as many at once as there are lanes                 ^                | PublishFailed
+                     as many at once as there are lanes                 ^                | Retriable
                                                                         +- stage.acquire +
 """
 
@@ -23,11 +23,8 @@ from mergeline.errors import MergelineError
 from mergeline.metrics import BATCH_MESSAGES, PUBLISH_FAILURES, STEP_SECONDS
 from mergeline.stream.lanes import Bounds, Chunk, Lane, chunk_of, lanes_of, left
 from mergeline.stream.origin import Record
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable, wait_s
 
-REACQUIRE_WAIT_S: Final = 0.3
-FAILED_AGAIN_WAIT_S_MAX: Final = 3.0
-"""Before what failed is tried for the third time, and on: to acquire makes transactional ids, and a line of the log."""
 MUCH_SHARE: Final = 0.25
 """Of a full batch: with so much it is begun while one before it is under way. Without, a load of half of what can be
 done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
@@ -60,7 +57,7 @@ class Stage(Protocol):
     async def acquire(
         self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Take the partitions over and say where they go on; PublishFailed is tried again.
+        """Take the partitions over and say where they go on; Retriable is tried again.
 
         `published`: how far this pipeline has published, where it had them before.
         """
@@ -72,7 +69,7 @@ class Stage(Protocol):
         """
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
-        """Publish for good, or PublishFailed."""
+        """Publish for good, or Retriable."""
 
     async def release(self) -> None:
         """Give up what `acquire` took; may be called twice."""
@@ -115,7 +112,7 @@ class Pipeline:
         """Acquire the partitions and start; where each of them goes on.
 
         Raises:
-            PublishFailed: if they could not be acquired.
+            Retriable: if they could not be acquired.
         """
         self._positions = await self.stage.acquire(self.partitions, {})
         self._read = dict(self._positions)
@@ -246,10 +243,10 @@ class Pipeline:
         try:
             with STEP_SECONDS.labels(self.stage.name, "publish").time():
                 await self.stage.publish(records, ends)
-        except PublishFailed as error:
+        except Retriable as error:
             PUBLISH_FAILURES.labels(self.stage.name).inc()
             log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(records))
-            await asyncio.sleep(min(self._failures_in_a_row * REACQUIRE_WAIT_S, FAILED_AGAIN_WAIT_S_MAX))
+            await asyncio.sleep(wait_s(self._failures_in_a_row))
             self._failures_in_a_row += 1
             await self._reacquire()
             return False
@@ -259,15 +256,17 @@ class Pipeline:
 
     async def _reacquire(self) -> None:
         """Acquire again until it works or the partitions are lost; positions never go back."""
+        failures = 0
         while True:
             await self.stage.release()
             if self._closing or not self._still_ours():
                 raise Lost
             try:
                 acquired = await self.stage.acquire(self.partitions, dict(self._positions))
-            except PublishFailed as error:
+            except Retriable as error:
                 log.warning("acquire.failed", stage=self.stage.name, error=str(error))
-                await asyncio.sleep(REACQUIRE_WAIT_S)
+                failures += 1
+                await asyncio.sleep(wait_s(failures))
                 continue
             for partition, offset in acquired.items():
                 self._positions[partition] = max(offset, self._positions[partition])

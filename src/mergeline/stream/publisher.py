@@ -30,13 +30,15 @@ from mergeline.domain.messages import Header, Outgoing
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
 from mergeline.stream.clients import DENIALS, denied
+from mergeline.stream.retrying import Retriable
 from mergeline.stream.unpacking import raw_name
 
 BATCH_MAX_BYTES: Final = 512 * 1024
 LARGE_BYTES: Final = 64 * 1024
 """A larger value is no request; it travels as a dead letter, alone in its broker batch."""
-HASHES_CACHED_MAX: Final = 1 << 16
-"""Keys whose hash is remembered: it is computed in Python, and a customer's key comes three times a request."""
+PARTITIONS_CACHED_MAX: Final = 1 << 16
+"""Keys whose partition is remembered: the hash is computed in Python, and a customer's key comes three times a
+request."""
 Ends: TypeAlias = Mapping[TopicPartition, int] | Mapping[TopicPartition, OffsetAndMetadata]
 """Of partitions, the offset to go on with."""
 KEY_MAX_BYTES: Final = 1024
@@ -54,11 +56,14 @@ IllegalOperation, which is no KafkaError, is what a send says once another reque
 aiokafka.producer.sender.BACKOFF_OVERRIDE = 0.003
 
 
-_hash: Final = lru_cache(HASHES_CACHED_MAX)(murmur2)
-"""The hash that Kafka's own clients place a key by."""
+@lru_cache(PARTITIONS_CACHED_MAX)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's Java clients put a key into."""
+    hashed: int = murmur2(key)
+    return (hashed & 0x7FFFFFFF) % partitions
 
 
-class PublishFailed(Exception):
+class PublishFailed(Retriable):
     """A publish did not end well; whether it took effect is unknown. The producer is not to be used again."""
 
 
@@ -220,8 +225,10 @@ class Publisher:
         for record in records:
             topic, key, value, headers = record.topic, record.key, record.value, record.headers
             count = self._partitions.get(topic) or await self._count(topic)
-            hashed = _hash(key) if key is not None and len(key) <= KEY_MAX_BYTES else crc32(key or value or b"")
-            place = topic, (hashed & 0x7FFFFFFF) % count
+            if key is not None and len(key) <= KEY_MAX_BYTES:
+                place = topic, partition_of(key, count)
+            else:
+                place = topic, crc32(key or value or b"") % count
             batches = filled.get(place)
             if batches is None:
                 batches = filled[place] = [self._producer.create_batch()]

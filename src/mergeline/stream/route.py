@@ -61,7 +61,7 @@ class RouteStage:
         """All records acknowledged; their offsets are committed soon.
 
         Raises:
-            PublishFailed: also if the last commit did not work, since we may be no member of the group any more.
+            Retriable: also if the last commit did not work, since we may be no member of the group any more.
         """
         if self._publisher is None or self._trailing is None:
             raise PublishFailed("not acquired")

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from mergeline.store.failures import describe
 from mergeline.stream.offsets import Offsets
-from mergeline.stream.publisher import PublishFailed
+from mergeline.stream.retrying import Retriable
 
 COMMIT_PACE_S: Final = 0.2
 """Between commits: one for each batch made every message wait for it, and took the broker as long as the batch."""
@@ -39,9 +39,9 @@ class Trailing:
         self._task = asyncio.create_task(self._run(), name="trailing-commits")
 
     def check(self) -> None:
-        """Raises `PublishFailed` where the last commit did not work: we may be no member of the group any more."""
+        """Raises `Retriable` where the last commit did not work: we may be no member of the group any more."""
         if self._refused is not None:
-            raise PublishFailed(f"commit: {self._refused}")
+            raise Retriable(f"commit: {self._refused}")
 
     def add(self, ends: Mapping[TopicPartition, int]) -> None:
         """Commit these soon: their records are acknowledged."""
@@ -76,7 +76,7 @@ class Trailing:
         try:
             await self._offsets.commit(ends)
         except Exception as error:  # noqa: BLE001 (whatever it is, the offsets stay due, and publishing stops)
-            reason = str(error) if isinstance(error, PublishFailed) else describe(error)
+            reason = str(error) if isinstance(error, Retriable) else describe(error)
             if self._refused is None:  # the first of a row of them
                 log.warning("offsets.commit_failed", error=reason)
             self._refused = reason

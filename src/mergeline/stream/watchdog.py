@@ -1,8 +1,9 @@
 """Ends a process that is alive but does not move, or cannot.
 
 In: of each open partition how far it got, and how far it could be; what the group says of us. Out: a failure, once a
-partition with something to do has stood still for `progress_timeout_ms`, once the group has refused us, or once brokers
-have moved away from us. Never: a verdict over an idle worker; the end marker of a transaction counts as nothing to do.
+partition with something to do has stood still for `progress_timeout_ms`, once nothing was acquired for longer than that
+may take, once the group has refused us, or once brokers have moved away from us. Never: a verdict over an idle worker;
+the end marker of a transaction counts as nothing to do.
 
 Consumers of aiokafka and Faust have fallen silent without an error (faust-streaming #175, #629, #640), and so have
 producers (aiokafka #1017, #1018).
@@ -41,6 +42,9 @@ class Watchdog:
         progress_timeout_ms: int,
         refusal: Callable[[], BaseException | None],
         moved: Callable[[], Awaitable[bool]],
+        *,
+        acquired: Callable[[], bool],
+        acquire_timeout_ms: int,
     ) -> None:
         """What it looks at, and whom it tells.
 
@@ -50,20 +54,26 @@ class Watchdog:
             progress_timeout_ms: how long something may stand still.
             refusal: what the group has refused us for good.
             moved: whether brokers answer others and not us, at the addresses that the settings name.
+            acquired: whether the group's last assignment is open, be it of no partition.
+            acquire_timeout_ms: how long it may take to acquire one, once the group has given it.
         """
         self._lags, self._fail, self._refusal, self._moved = lags, fail, refusal, moved
+        self._acquired = acquired
         self._timeout_s = progress_timeout_ms / 1000
+        self._acquire_timeout_s = self._timeout_s + acquire_timeout_ms / 1000
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
 
     async def run(self) -> None:
         """Look for ever; cancelled at the end."""
         clock = asyncio.get_running_loop().time
-        answered_at = clock()
+        answered_at = acquired_at = clock()
         while True:
             await asyncio.sleep(self._timeout_s / CHECKS)
             refusal = self._refusal()
             if refusal is not None:
                 self._fail(_refused(refusal))
+            if self._acquired():
+                acquired_at = clock()
             try:
                 lags = await self._lags()
             except (KafkaError, OSError, TimeoutError):
@@ -71,8 +81,11 @@ class Watchdog:
                 # addresses that it was given once in its life.
                 if clock() - answered_at > self._timeout_s and await self._moved():
                     self._fail(Stalled("brokers answer a new client, and not this one"))
+                acquired_at = clock()
                 continue
             answered_at = clock()
+            if answered_at - acquired_at > self._acquire_timeout_s:
+                self._fail(Stalled(f"no partitions were acquired for {self._acquire_timeout_s:.0f} s"))
             _show(lags)
             stalled = self.look(lags)
             if stalled:

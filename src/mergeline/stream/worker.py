@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 
@@ -67,7 +68,7 @@ class Worker:
         folder: Path,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.settings, self._fail = settings, fail
+        self.settings = settings
         self.app = _faust_app(settings, folder)
         producers, offsets = Producers(settings, client_options), Offsets(self.app)
         self._fail, self._incarnations = fail, Incarnations(store, offsets, settings.topic_prefix)
@@ -81,15 +82,26 @@ class Worker:
         self._hooks()
 
         async def lags() -> Mapping[TopicPartition, tuple[int, int]]:
-            await offsets.keep(self.assignment.partitions)
-            ends = await offsets.ends(self.assignment.partitions)
+            partitions = self.assignment.partitions
+            if not partitions and not await offsets.is_answered():
+                raise KafkaConnectionError("no broker answers")  # of no partition, nobody would be asked
+            await offsets.keep(partitions)
+            ends = await offsets.ends(partitions)
             done = await self.assignment.progress(offsets.reached)
             return {tp: (done[tp], max(end, done[tp])) for tp, end in ends.items() if tp in done}
 
         async def moved() -> bool:
             return not await offsets.is_answered() and await answers(settings)
 
-        self._watchdog = Watchdog(lags, fail, settings.progress_timeout_ms, offsets.refusal, moved)
+        self._watchdog = Watchdog(
+            lags,
+            fail,
+            settings.progress_timeout_ms,
+            offsets.refusal,
+            moved,
+            acquired=lambda: self.assignment.is_open,
+            acquire_timeout_ms=settings.start_timeout_ms,
+        )
 
     def not_ready(self) -> str | None:
         """What keeps this worker from being ready, or None."""
