@@ -14,5 +14,6 @@ a decision about a request (`domain`), or SQL (`store`).
 
     topics, brokers, rights, drained                         what must be so before a worker starts
     incarnations, forgotten                                  what the ledger and Kafka must agree on
+    retrying                                                 what is tried again, and when
     resetting, leftovers, retention                          what commands do: topics reset, prune
 """
