@@ -29,7 +29,7 @@ from mergeline.errors import MergelineError, SetupError
 from mergeline.health import HealthServer
 from mergeline.logs import configure
 from mergeline.settings import Settings, unknown_variables, variable
-from mergeline.store import Store
+from mergeline.store.apply import Store
 from mergeline.store.incarnations import published_offsets
 from mergeline.stream import clients
 from mergeline.stream.clients import client_options

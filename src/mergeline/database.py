@@ -15,12 +15,13 @@ import structlog
 from mergeline.domain.limits import Limits
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, masked, variable
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.connecting import connecting
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.failures import describe
 from mergeline.store.migrations import pending
-from mergeline.store.pool import ACQUIRE_TIMEOUT_S
+from mergeline.store.options import Options, Retries
+from mergeline.store.pool import ACQUIRE_TIMEOUT_S, open_pool
 from mergeline.store.statements import Connection
 
 DAYS_EVERY_S: Final = 3_600.0
@@ -49,6 +50,7 @@ def options(settings: Settings) -> Options:
         lock_keys_max=settings.lock_keys_max,
         catalogs_cached_max=settings.catalogs_cached_max,
         statement_ms_max=settings.database_timeout_ms,
+        retries=Retries(settings.progress_timeout_ms / 1000),
     )
 
 
@@ -119,7 +121,7 @@ async def open_store(settings: Settings) -> Store:
     async with connected(settings) as connection:
         await make_days(connection)
     address = settings.database_url.get_secret_value()
-    pool = await open_pool(address, settings.database_pool_max, statement_ms_max=settings.database_timeout_ms)
+    pool = await open_pool(address, settings.database_pool_max, settings.database_timeout_ms)
     return Store(pool, options(settings))
 
 

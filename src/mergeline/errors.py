@@ -11,7 +11,10 @@ not exceptions).
 
 
 class MergelineError(Exception):
-    """Base of all errors of ours that leave their module."""
+    """Base of our errors whose text may be shown and logged: one line, without a value of a request.
+
+    What is caught where it is known, and never shown, is none of them (`Lost`, `Retriable`, `Torn`).
+    """
 
 
 class SetupError(MergelineError):

@@ -21,6 +21,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from mergeline.errors import MergelineError
 from mergeline.settings import Settings
+from mergeline.store.failures import describe
 
 OURS: Final = "mergeline"
 LIBRARY_LINES_PER_SECOND_MAX: Final = 10
@@ -103,12 +104,12 @@ class LibraryFilter(logging.Filter):
         return self._count[library] <= LIBRARY_LINES_PER_SECOND_MAX
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def error_fields(error: BaseException) -> dict[str, Any]:
     """An error as fields that hold no personal data."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
     said: dict[str, Any] = {"type": f"{type(error).__module__}.{type(error).__qualname__}"}
     if isinstance(error, PostgresError):
-        said |= {"sqlstate": error.sqlstate, "constraint": getattr(error, "constraint_name", None)}
+        said["text"] = describe(error)
     elif isinstance(error, MergelineError | KafkaError | OSError):
         said["text"] = str(error)
     if frames:
@@ -124,7 +125,7 @@ def _named(error: BaseException) -> str:
 
 
 def _clean_errors(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Errors among the fields become what `describe` says of them."""
+    """Errors among the fields become what `error_fields` says of them."""
     given = event.pop("exc_info", None)
     error = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
     if error is None and given is True:
@@ -135,10 +136,10 @@ def _clean_errors(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         error = error or (record.exc_info[1] if record.exc_info else None)
         record.exc_info = record.exc_text = None
     if error is not None:
-        event["error"] = describe(error)
+        event["error"] = error_fields(error)
     for name, value in event.items():
         if isinstance(value, BaseException):
-            event[name] = describe(value)
+            event[name] = error_fields(value)
     return event
 
 

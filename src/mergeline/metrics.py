@@ -13,7 +13,7 @@ REGISTRY: Final = CollectorRegistry()
 MESSAGES: Final = Counter(
     "mergeline_messages_total",
     "Messages that apply answered, by the topic they came from and the answer: applied, unchanged, rejected, "
-    "repeat, reused, replay, dropped (sent twice by the router), dead_letter.",
+    "repeat, reused, answered (before a crash), dropped (sent twice by the router), dead_letter.",
     ["topic", "answer"],
     registry=REGISTRY,
 )

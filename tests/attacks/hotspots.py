@@ -18,10 +18,12 @@ from collections import Counter, deque
 import asyncpg
 from tests.attacks.copies import Copies, entry_name
 from tests.attacks.defects import Defects
+from tests.defaults import default_options, open_pool
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
-from mergeline.store import Options, Store, apply_with_retries, open_pool
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.invariants import Offence, verify
@@ -119,7 +121,7 @@ class Hotspots:
     async def _write(self, number):
         dice = random.Random(f"{self._seed}-{number}")
         async with await open_pool(self._url, 1) as pool:
-            store = CountingStore(pool, Options(), self.failures)
+            store = CountingStore(pool, default_options(), self.failures)
             while self._left > 0:
                 batch = [self._message(dice, number) for _ in range(min(dice.choice(BATCHES), self._left))]
                 self._left -= len(batch)
@@ -227,7 +229,7 @@ class Hotspots:
         at, told = answer.message.at, hash(answer.outgoing)
         if self._said.setdefault(at, told) != told:
             self.defects.add("two answers to one message", at)
-        if answer.kind not in ("replay", "applied", "unchanged", "rejected", "repeat"):
+        if answer.kind not in ("answered", "applied", "unchanged", "rejected", "repeat"):
             self.defects.add("an answer that nothing calls for", f"{at} {answer.kind}")
         if at in self._taken:
             return

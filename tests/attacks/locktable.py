@@ -11,11 +11,12 @@ from collections import Counter
 import asyncpg
 from tests.attacks.defects import Defects
 from tests.attacks.hotspots import CATALOG, COMMANDS, CUSTOMERS, ORG, CountingStore
+from tests.defaults import default_options, open_pool
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.embedded.postgres import Postgres
-from mergeline.store import Options, apply_with_retries, open_pool
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Offence, verify
 
@@ -66,7 +67,7 @@ class LockTable:
 
     async def _write(self, number):
         async with await open_pool(self._url, 1) as pool:
-            store = CountingStore(pool, Options(), self.failures)
+            store = CountingStore(pool, default_options(), self.failures)
             half = self._batch // 2
             own = range((number + 1) * half, (number + 2) * half)
             return await apply_with_retries(

@@ -11,13 +11,15 @@ import pytest
 from tests.attacks.attacked import attacked_world, pour
 from tests.attacks.standby import Standby
 from tests.attacks.workload import Workload
+from tests.defaults import default_options, open_pool
 from tests.integration.desk import AT, CATALOG, Log
 from tests.services import databases
 
 from mergeline import embedded
 from mergeline.app import EXIT_FAILED, EXIT_SETUP
 from mergeline.domain.catalog import Catalog
-from mergeline.store import Options, Store, apply_with_retries, open_pool
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, Unsettled, kind_of
 from mergeline.store.migrations import migrate
@@ -78,7 +80,7 @@ async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary
     await apply_catalogs(operator, [Catalog.model_validate(CATALOG)])
     await standby.be_waited_for()
     pool, log = await open_pool(primary.database_url, statement_ms_max=100), Log()
-    store, message = Store(pool, Options()), log.customer(1, "one")
+    store, message = Store(pool, default_options()), log.customer(1, "one")
     horizons = {AT: message.at.offset} if again == "by its place" else {}
     async with out_of_touch(standby):
         applying = asyncio.create_task(store.apply([message]))
@@ -89,7 +91,7 @@ async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary
         with pytest.raises(TimeoutError):
             await store.apply([message], horizons=horizons)
     (answer,) = await apply_with_retries(store, [message], horizons=horizons)
-    assert answer.kind == "replay"
+    assert answer.kind == "answered"
     pool.terminate()
     await operator.close()
 
@@ -104,11 +106,11 @@ async def test_a_server_that_cannot_be_written_is_waited_out(primary, standby, a
     log = Log()
     message = log.customer(1, "one")
     written, read = [await open_pool(server.database_url) for server in (primary, standby)]
-    await Store(written, Options()).apply([message])
+    await Store(written, default_options()).apply([message])
     await operator.execute("set synchronous_commit = remote_apply")
     await operator.execute("create table reached ()")  # the standby has all that was before
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as refused:
-        await Store(read, Options()).apply(
+        await Store(read, default_options()).apply(
             [message], horizons={AT: message.at.offset} if again == "by its place" else {}
         )
     assert kind_of(refused.value) is Kind.TRANSIENT

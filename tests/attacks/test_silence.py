@@ -5,10 +5,11 @@ import time
 
 import pytest
 from tests.attacks.proxy import Fault, Kind, Proxy
+from tests.defaults import default_options, open_pool
 from tests.services.databases import address_of, moved
 
 from mergeline.embedded.ports import free_ports
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.pool import ANSWER_SLACK_S, PEER_GONE_AFTER
 
 STATEMENT_MS_MAX = 100
@@ -29,7 +30,7 @@ async def test_one_wait_and_no_second(proxy, database_url, kind, at):
             proxy.begin(Fault(kind))
 
     pool = await open_pool(moved(database_url, proxy.address), statement_ms_max=STATEMENT_MS_MAX)
-    store = Store(pool, Options(), cut)
+    store = Store(pool, default_options(), cut)
     await pool.fetch("select")
     started = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -49,7 +50,7 @@ async def test_a_cancellation_stays_one_and_is_heard_at_once(proxy, database_url
             proxy.begin(Fault(Kind.CUT))
 
     pool = await open_pool(moved(database_url, proxy.address))
-    store = Store(pool, Options(), cut)
+    store = Store(pool, default_options(), cut)
 
     async def work():
         async with store.statements() as db, db.transaction():

@@ -197,7 +197,7 @@ class Workload:
         message = self._add()
         return Message(message.topic, message.key, encoded({**json.loads(message.value), "requestId": None}))
 
-    def _refused(self):
+    def _rejected(self):
         """Well-formed, and to be rejected: nobody knows the customer, the source, the org, or the value is none."""
         customer = self._customer()
         match self._dice.randrange(5):
@@ -240,7 +240,7 @@ MIX = (
     (Workload._add, 45), (Workload._remove, 12), (Workload._several, 7),
     (Workload._issue, 6), (Workload._relabel, 2), (Workload._remove_card, 3),
     (Workload._repeat, 5), (Workload._reused, 2), (Workload._without_id, 3),
-    (Workload._refused, 2), (Workload._torn, 1),
+    (Workload._rejected, 2), (Workload._torn, 1),
 )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class Update(BaseModel):
     remove: list[Item] = []
 
 
-class Refused(Exception):
+class Rejected(Exception):
     def __init__(self, code, path, customers=()):
         super().__init__(code)
         self.problem = {"code": code, "message": code.replace("_", " ").lower(), "path": path}
@@ -113,9 +113,9 @@ def normalised(item, region, path):
                     continue
                 if phonenumbers.is_valid_number(number):
                     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
-            raise Refused("INVALID_VALUE", path)
+            raise Rejected("INVALID_VALUE", path)
     except EmailNotValidError:
-        raise Refused("INVALID_VALUE", path) from None
+        raise Rejected("INVALID_VALUE", path) from None
     return value
 
 
@@ -127,19 +127,19 @@ class Decider:
 
     async def decide(self, update, body, place):
         """The records to publish, and whether it was a repeat."""
-        refused = None
+        rejected = None
         for attempt in range(DEADLOCKS_MAX):
             try:
                 async with self.pool.acquire() as db, db.transaction():
-                    return await self._decide(db, update, hashlib.sha256(body).digest(), place, refused)
-            except Refused as error:
-                refused = error  # all of it is undone; the answer is stored by a transaction of its own
+                    return await self._decide(db, update, hashlib.sha256(body).digest(), place, rejected)
+            except Rejected as error:
+                rejected = error  # all of it is undone; the answer is stored by a transaction of its own
             except asyncpg.DeadlockDetectedError:
                 if attempt + 1 == DEADLOCKS_MAX:
                     raise
         raise AssertionError
 
-    async def _decide(self, db, update, sha256, place, refused):
+    async def _decide(self, db, update, sha256, place, rejected):
         org = update.org_id
         names = [("request", org, update.request_id), ("customer", org, update.customer_id)]
         names += [("identifier", org, item.type, item.value) for item in (*update.add, *update.remove)]
@@ -160,10 +160,10 @@ class Decider:
             assert known["body_sha256"] == sha256
             await self._store(db, decision, sha256, place, "repeat", b"")
             return [(*decision.outcome()[:2], known["outgoing"], "mergeline.update.outcome")], True
-        if refused is None:
+        if rejected is None:
             await self._apply(db, decision)
         else:
-            decision.status, decision.errors = "rejected", [refused.problem]
+            decision.status, decision.errors = "rejected", [rejected.problem]
         outcome = decision.outcome()
         await self._store(db, decision, sha256, place, "decided", outcome[2])
         return [*decision.events, outcome], False
@@ -181,16 +181,16 @@ class Decider:
     def _scope(self, update, catalog):
         kind = catalog["sources"].get(update.source)
         if kind is None:
-            raise Refused("UNKNOWN_SOURCE", "/source")
+            raise Rejected("UNKNOWN_SOURCE", "/source")
         if (kind == "multiple") != (update.account_id is not None):
-            raise Refused("ACCOUNT_REQUIRED" if kind == "multiple" else "ACCOUNT_NOT_ALLOWED", "/accountId")
+            raise Rejected("ACCOUNT_REQUIRED" if kind == "multiple" else "ACCOUNT_NOT_ALLOWED", "/accountId")
         return update.source, update.account_id or ""
 
     async def _apply(self, db, decision):
         update = decision.update
         org, catalog = update.org_id, self.catalogs.get(update.org_id)
         if catalog is None:
-            raise Refused("UNKNOWN_ORG", "/orgId")
+            raise Rejected("UNKNOWN_ORG", "/orgId")
         scope = self._scope(update, catalog)
         adds, removes = self._named(update, catalog.get("defaultRegion"))
         root, version = await self._root(db, org, update.customer_id)
@@ -206,9 +206,9 @@ class Decider:
         others = {row["customer_id"] for row in rows if (row["type"], row["value"]) in adds} - {root}
         for index, add in enumerate(adds):
             if held.get((*add, *scope), root) != root:
-                raise Refused("IDENTIFIER_TAKEN", f"/add/{index}", others)
+                raise Rejected("IDENTIFIER_TAKEN", f"/add/{index}", others)
         if len(others) > 1:
-            raise Refused("CONFLICTING_CUSTOMERS", "/add", others)
+            raise Rejected("CONFLICTING_CUSTOMERS", "/add", others)
         target = root
         if others:
             (target,) = others
@@ -246,7 +246,7 @@ class Decider:
     async def _root(self, db, org, customer):
         row = await self._locked(db, org, customer)
         if row is None:
-            raise Refused("CUSTOMER_NOT_FOUND", "/customerId")
+            raise Rejected("CUSTOMER_NOT_FOUND", "/customerId")
         if row["survivor_id"] is None:
             return customer, row["version"]
         return await self._root(db, org, row["survivor_id"])
@@ -309,12 +309,12 @@ class Decider:
             card.status_label if card.status_label in ("ISSUED", "ACTIVE") else None
         )
         if series is None or status is None:
-            raise Refused("UNKNOWN_SERIES" if series is None else "LABEL_NOT_ISSUABLE", path)
+            raise Rejected("UNKNOWN_SERIES" if series is None else "LABEL_NOT_ISSUABLE", path)
         row = await db.fetchrow("select * from card where org_id = $1 and number = $2 for update", org, card.value)
         if row is not None and row["customer_id"] == customer:
             return 0
         if row is not None and row["status"] != "NOT_ISSUED":
-            raise Refused("CARD_TAKEN", path)
+            raise Rejected("CARD_TAKEN", path)
         expires_at = now + timedelta(days=series["expiryDays"]) if series.get("expiryDays") else None
         await db.execute(
             """insert into card (org_id, number, series_id, customer_id, label, status, issued_at, expires_at)
@@ -383,7 +383,7 @@ def application():
             code = "INVALID_REQUEST" if isinstance(error, ValidationError) else "MALFORMED_JSON"
             headers = {
                 "kafka_dlt-original-topic": record.topic, "kafka_dlt-original-partition": str(record.partition),
-                "kafka_dlt-original-offset": str(record.offset), "kafka_dlt-exception-message": f"{code}: refused",
+                "kafka_dlt-original-offset": str(record.offset), "kafka_dlt-exception-message": f"{code}: no request",
             }  # fmt: skip
             await broker.publish(record.value, f"{PREFIX}{UPDATES}-dlt", key=record.key, headers=headers)
             return

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from tests.defaults import default_limits
 
 from mergeline.domain import values
 from mergeline.domain.batch import answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode_all
 from mergeline.domain.footprint import footprint
-from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.domain.prepare import prepare
 from mergeline.domain.routing import routing_key
@@ -105,7 +105,7 @@ class Watch:
 def run(watch: Watch, messages: list[Message]) -> None:
     """A batch from the bytes read to the rows and bytes written."""
     database: Any = Database()
-    limits = Limits()
+    limits = default_limits()
     loop = asyncio.get_event_loop()
 
     def wait(step: Any) -> Any:

@@ -17,7 +17,7 @@ from mergeline.bench.plan import Hot, Kind, Plan
 from mergeline.cli import main
 
 MIX = {
-    Kind.ADD: 60, Kind.REMOVE: 10, Kind.MERGE: 10, Kind.CARD: 5, Kind.REPEAT: 10, Kind.REFUSED: 4, Kind.BAD: 1,
+    Kind.ADD: 60, Kind.REMOVE: 10, Kind.MERGE: 10, Kind.CARD: 5, Kind.REPEAT: 10, Kind.REJECTED: 4, Kind.BAD: 1,
 }  # fmt: skip
 
 

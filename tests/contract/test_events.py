@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from tests.defaults import default_limits
 
-from mergeline.domain.batch import Refused, answer_batch, judge_batch
+from mergeline.domain.batch import DeadLetter, answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
 from mergeline.domain.ledger import Ledger
-from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Outgoing
 from mergeline.domain.prepare import prepare
 from mergeline.domain.state import State
@@ -237,10 +237,10 @@ def run() -> Run:
     for message in messages():
         request = decode(message)
         if isinstance(request, DeadLetterReason):
-            item: Any = Refused(message, request, message.origin.request_id)
+            item: Any = DeadLetter(message, request, message.origin.request_id)
         else:
             item = prepare(request, CATALOGS.get(request.org_id))
-        verdicts = judge_batch(state, Ledger(rows), [item], NOW, Limits(merge_max_entries=6))
+        verdicts = judge_batch(state, Ledger(rows), [item], NOW, default_limits(merge_max_entries=6))
         (answer,) = answer_batch(verdicts, NOW, "mergeline.")
         rows += [answer.row] if answer.row is not None else []
         answered.append((message, answer.outgoing))

@@ -62,8 +62,8 @@ CONTENT = re.compile(r"example\.com|M.?ller|TS11|C1\b|E1|a b|anfrage|564767826|b
 """Words of the examples that no reason may repeat: it stands in logs and in a header."""
 
 
-def refused(topic: str) -> Iterator[tuple[str, bytes, str]]:
-    """Name, bytes and code of every example that is to be refused."""
+def malformed(topic: str) -> Iterator[tuple[str, bytes, str]]:
+    """Name, bytes and code of every example that is malformed."""
     folder = ROOT / "examples" / NAMES[topic] / "invalid"
     for entry in index(folder):
         code = "TOO_LARGE" if entry["keyword"] == "maxItems" else "INVALID_REQUEST"
@@ -88,8 +88,8 @@ def test_valid_examples_are_decoded(topic: str) -> None:
 
 
 @pytest.mark.parametrize("topic", NAMES)
-def test_refused_examples_have_the_code_they_are_listed_with_and_a_reason_without_content(topic: str) -> None:
-    examples = [*refused(topic)]
+def test_malformed_examples_have_the_code_they_are_listed_with_and_a_reason_without_content(topic: str) -> None:
+    examples = [*malformed(topic)]
     answers = {name: ask(topic, body) for name, body, _ in examples}
     assert {name: code_of(answer) for name, answer in answers.items()} == {name: code for name, _, code in examples}
     for name, answer in answers.items():
@@ -208,7 +208,7 @@ def items_of(value: Any) -> list[dict[str, Any]]:
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
 
 
-def refused_beyond_the_schema(document: Any) -> bool:
+def wrong_beyond_the_schema(document: Any) -> bool:
     """The rules that schemas/README.md lists under "What a schema cannot say", as far as documents here meet them."""
     lists = {field: items_of(document.get(field)) for field in ("add", "remove", "identifiers")}
     if sum(map(len, lists.values())) > 64 or len(json.dumps(document, ensure_ascii=False).encode()) > BYTES_MAX:
@@ -248,9 +248,9 @@ def scalars(value: Any) -> Iterator[Any]:
 
 
 def check(topic: str, document: Any) -> None:
-    """The code takes what the schema takes, less what no schema can say; and refuses what it refuses."""
+    """The code takes what the schema takes, less what no schema can say; and nothing else."""
     code = code_of(ask(topic, json.dumps(document, ensure_ascii=False).encode()))
-    wanted = Draft202012Validator(SCHEMAS[topic]).is_valid(document) and not refused_beyond_the_schema(document)
+    wanted = Draft202012Validator(SCHEMAS[topic]).is_valid(document) and not wrong_beyond_the_schema(document)
     assert (code is None) == wanted, document
 
 

@@ -5,14 +5,15 @@ Whoever changes the schema takes `database_url`, which is the test's own, or und
 
 import asyncpg
 import pytest
+from tests.defaults import default_options, default_retries, open_pool
 from tests.integration.desk import CATALOG, Desk
 from tests.services import databases
 
 from mergeline.domain.catalog import Catalog
-from mergeline.store import Options, Retries, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 
-QUICK = Retries(attempts_max=8, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=20.0)
+QUICK = default_retries(attempts_max=8, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=20.0)
 TABLES = (
     "customer",
     "identifier",
@@ -51,7 +52,7 @@ async def new_store(shared_database_url, sql):
 
     async def make(on_statement=None, **options):
         pools.append(await open_pool(shared_database_url, connections_max=8))
-        return Store(pools[-1], Options(**{"retries": QUICK} | options), on_statement)
+        return Store(pools[-1], default_options(**{"retries": QUICK} | options), on_statement)
 
     yield make
     for pool in pools:

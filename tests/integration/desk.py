@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from mergeline.domain.batch import Answer
 from mergeline.domain.messages import Coordinate, Message, Outgoing
 from mergeline.domain.vocabulary import Topic
-from mergeline.store import Store, apply_with_retries
+from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 
 ORG = 7
 AT = (Topic.COMMANDS_BY_CUSTOMER.value, 0)

@@ -5,14 +5,16 @@ import time
 
 import asyncpg
 import pytest
+from tests.defaults import default_options, default_retries
 from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
 from tests.integration.test_merges import meets, sound
 
 from mergeline.errors import SetupError
-from mergeline.store import Options, Progress, Retries, Store
+from mergeline.store.apply import Store
 from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
 from mergeline.store.framing import unpack
 from mergeline.store.locks import lock_key
+from mergeline.store.progress import Progress
 from mergeline.store.queries import SQL
 
 
@@ -110,14 +112,14 @@ async def test_a_commit_whose_answer_is_lost_is_found_in_the_ledger(desk, sql, m
     monkeypatch.setattr(asyncpg.Connection, "execute", lose_the_answer)
     message = desk.log.update(1, add=line("x"))
     (answer,) = await desk.persist(message)
-    assert answer.kind == "replay"
+    assert answer.kind == "answered"
     stored = await sql.fetch("select outgoing from ledger where request_id = $1", message.origin.request_id)
     assert [unpack(row["outgoing"]) for row in stored] == [answer.outgoing]
     assert await sql.fetchval("select version from customer") == 2
 
 
 async def test_what_stays_transient_is_raised_in_the_end(new_store):
-    retries = Retries(attempts_max=3, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=1.0)
+    retries = default_retries(attempts_max=3, seconds_max=20.0, wait_ms_base=1.0, wait_ms_max=1.0)
     failing = Failing("begin", *(ConnectionResetError() for _ in range(9)))
     desk = Desk(await new_store(failing, retries=retries))
     with pytest.raises(ConnectionResetError):
@@ -135,9 +137,9 @@ async def test_what_is_fatal_is_raised_at_once(new_store):
 
 async def test_a_server_that_is_not_there_is_transient():
     pool = asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/none", min_size=0, max_size=1)
-    retries = Retries(attempts_max=2, wait_ms_base=1.0, wait_ms_max=1.0)
+    retries = default_retries(attempts_max=2, wait_ms_base=1.0, wait_ms_max=1.0)
     async with pool:
-        desk = Desk(Store(pool, Options(retries=retries)))
+        desk = Desk(Store(pool, default_options(retries=retries)))
         with pytest.raises(OSError, match="Connect call failed"):
             await desk.persist(desk.log.customer(1))
 
@@ -148,7 +150,7 @@ async def test_a_server_that_says_nothing_is_given_up_without_a_last_word(shared
     pool = asyncpg.create_pool(shared_database_url, min_size=0, max_size=1, command_timeout=0.3)
     async with pool, sql.transaction():
         await sql.execute(SQL["lock_one"], lock_key(f"customer:{ORG}:1"))
-        silent = Desk(Store(pool, Options()), desk.log)
+        silent = Desk(Store(pool, default_options()), desk.log)
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             await silent.apply(desk.log.update(1, add=line("x")))
@@ -241,7 +243,7 @@ async def test_the_one_message_that_fails_becomes_a_dead_letter_and_the_others_a
     assert await sound(sql)
 
 
-async def test_a_dead_letter_of_poison_is_replayed_as_it_was(desk, cursed):
+async def test_a_dead_letter_of_poison_is_published_again_as_it_was(desk, cursed):
     await desk.register(cursed, 1)
     message = desk.log.update(cursed, add=line("x"))
     (letter,) = await desk.persist(message)
@@ -260,7 +262,7 @@ async def test_a_batch_that_takes_too_long_is_halved_until_it_does_not(new_store
                 raise postgres("57014")
 
     slow = Slow()
-    desk = Desk(await new_store(slow, retries=Retries(attempts_max=1)))
+    desk = Desk(await new_store(slow, retries=default_retries(attempts_max=1)))
     messages = [desk.log.customer(number) for number in range(1, 9)]
     answers = await desk.persist(*messages)
     assert ([answer.message for answer in answers], set(kinds(answers))) == (messages, {"applied"})

@@ -3,7 +3,7 @@
 from tests.integration.desk import AT, Desk, Gate, issue, line
 from tests.integration.test_merges import meets
 
-from mergeline.store import Progress
+from mergeline.store.progress import Progress
 
 LOCKING = ["begin", "discover", "lock", "read"]
 

@@ -12,11 +12,11 @@ from tests.integration.test_merges import sound
 from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 
 from mergeline.domain.messages import Coordinate, Place
-from mergeline.store import Progress, claim, horizons
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
+from mergeline.store.ownership import claim, horizons
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
-from mergeline.store.write import write_progress
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
@@ -127,7 +127,7 @@ async def test_at_the_places_of_a_former_log_stand_other_messages(desk, sql):
     answers = await desk.apply(desk.log.routed_again(moved[0]), desk.log.sent_again(first[1]), later(again))
     assert kinds(answers) == ["dropped", "repeat", "reused"]
     assert codes(answers[2]) == ["REQUEST_ID_REUSED"]
-    assert kinds(await desk.apply(moved[0], moved[1])) == ["replay", "replay"]
+    assert kinds(await desk.apply(moved[0], moved[1])) == ["answered", "answered"]
     await sound(sql)
 
 

@@ -35,7 +35,7 @@ async def test_the_same_message_read_again_is_answered_with_the_stored_bytes(des
     message = desk.log.update(1, add=line("x"))
     (decided,) = await desk.apply(message)
     (again,) = await desk.apply(message)
-    assert again.kind == "replay"
+    assert again.kind == "answered"
     assert again.outgoing == decided.outgoing
     assert await sql.fetchval("select count(*) from identifier where value = 'x'") == 1
 
@@ -68,18 +68,18 @@ async def test_a_repeat_of_the_producer_gets_the_stored_outcome_flagged_and_a_ro
 
     # ... which then follows the table itself.
     (again,) = await desk.apply(repeat)
-    assert (again.kind, again.outgoing) == ("replay", answer.outgoing)
+    assert (again.kind, again.outgoing) == ("answered", answer.outgoing)
     assert kinds(await desk.apply(desk.log.routed_again(repeat))) == ["dropped"]
     assert await rows(sql) == ["decided", "repeat"]
 
 
-async def test_a_request_id_with_another_body_is_refused_each_time_and_changes_nothing(desk, first, sql):
+async def test_a_request_id_with_another_body_is_rejected_each_time_and_changes_nothing(desk, first, sql):
     other = desk.log.update(1, add=line("y"), requestId="r-1")
     (answer,) = await desk.apply(other)
     assert codes(answer) == ["REQUEST_ID_REUSED"]
     assert await rows(sql) == ["decided", "reused"]
     assert await sql.fetchval("select count(*) from identifier where value = 'y'") == 0
-    assert kinds(await desk.apply(other, desk.log.routed_again(other))) == ["replay", "dropped"]
+    assert kinds(await desk.apply(other, desk.log.routed_again(other))) == ["answered", "dropped"]
     assert kinds(await desk.apply(desk.log.sent_again(other))) == ["reused"]
 
 
@@ -89,7 +89,7 @@ async def test_all_of_it_inside_one_batch(desk, sql):
     other = desk.log.update(1, add=line("y"), requestId="r-1")
     batch = [message, other, desk.log.routed_again(message), desk.log.sent_again(message)]
     assert kinds(await desk.apply(*batch)) == ["applied", "reused", "dropped", "repeat"]
-    assert kinds(await desk.apply(*batch)) == ["replay", "replay", "dropped", "replay"]
+    assert kinds(await desk.apply(*batch)) == ["answered", "answered", "dropped", "answered"]
     assert await rows(sql) == ["decided", "reused", "repeat"]
 
 
@@ -113,7 +113,7 @@ async def test_one_id_in_two_orgs_is_two_requests(desk):
 @pytest.mark.parametrize("days", [1, 13])
 async def test_days_make_no_difference(desk, first, sql, days):
     await age(sql, days)
-    assert kinds(await desk.apply(first)) == ["replay"]
+    assert kinds(await desk.apply(first)) == ["answered"]
     assert kinds(await desk.apply(desk.log.routed_again(first), desk.log.sent_again(first))) == ["dropped", "repeat"]
     assert await sql.fetchval("select count(distinct day) from ledger where request_id = 'r-1'") == 2
 
@@ -137,19 +137,19 @@ async def test_below_the_horizon_too_what_has_no_answer_is_decided(desk, first):
     fresh = desk.log.update(1, add=line("y"))
     horizons = {AT: fresh.at.offset}
     assert kinds(await desk.apply(first, desk.log.routed_again(first), fresh, horizons=horizons)) == [
-        "replay",
+        "answered",
         "dropped",
         "applied",
     ]
 
 
-async def test_another_message_at_an_answered_place_is_no_replay(desk, first):
+async def test_another_message_at_an_answered_place_was_not_answered(desk, first):
     """A topic that was made anew counts from 0 again."""
     anew = Message(first.origin, first.at, 0, b"k", desk.log.update(1, add=line("y")).value)
     assert kinds(await desk.apply(anew, horizons={AT: first.at.offset})) == ["applied"]
 
 
-async def test_a_dead_letter_is_stored_once_and_replayed_from_its_message(desk, sql):
+async def test_a_dead_letter_is_stored_once_and_made_again_from_its_message(desk, sql):
     message = desk.log.put("identifier-updates", b"{", headers=(("mine", b"1"), ("none", None)))
     (letter,) = await desk.apply(message)
     (record,) = letter.outgoing
@@ -158,7 +158,7 @@ async def test_a_dead_letter_is_stored_once_and_replayed_from_its_message(desk, 
     assert header(record, "kafka_dlt-exception-message").startswith(b"MALFORMED_JSON")
     for horizons in ({}, {AT: message.at.offset}):
         (again,) = await desk.apply(message, horizons=horizons)
-        assert (again.kind, again.outgoing) == ("replay", letter.outgoing)
+        assert (again.kind, again.outgoing) == ("answered", letter.outgoing)
     assert kinds(await desk.apply(desk.log.routed_again(message))) == ["dropped"]
     row = await sql.fetchrow("select * from ledger")
     assert (row["org_id"], row["kind"], row["status"]) == (0, "dead_letter", "MALFORMED_JSON")
@@ -173,7 +173,7 @@ async def test_a_dead_letter_decides_nothing(desk, sql):
     assert kinds(await desk.apply(letter)) == ["dead_letter"]
     assert kinds(await desk.apply(taken)) == ["applied"]
     assert kinds(await desk.apply(desk.log.sent_again(taken))) == ["repeat"]
-    assert kinds(await desk.apply(letter)) == ["replay"]
+    assert kinds(await desk.apply(letter)) == ["answered"]
     assert await rows(sql, letter.origin.request_id) == ["dead_letter", "decided", "repeat"]
 
 

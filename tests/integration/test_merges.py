@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from tests.defaults import default_limits, default_options, open_pool
 from tests.integration.desk import CATALOG, ORG, Desk, codes, issue, kinds, line, outcome
 
 from mergeline.domain.catalog import Catalog
-from mergeline.domain.limits import Limits
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Summary, verify
-from mergeline.store.reading import show_customer
+from mergeline.store.showing import show_customer
 
 
 async def customers(sql):
@@ -69,7 +69,7 @@ async def test_the_time_zone_of_a_database_is_nobodys_trouble(database_url, zone
     await operator.execute(f"alter database \"{urlsplit(database_url).path[1:]}\" set timezone = '{zone}'")
     await apply_catalogs(operator, [Catalog.model_validate(CATALOG)])
     pool = await open_pool(database_url)
-    desk = Desk(Store(pool, Options()))
+    desk = Desk(Store(pool, default_options()))
     assert kinds(await desk.apply(desk.log.customer(1, "x", registeredAt=at))) == ["applied"]
     assert kinds(await desk.persist(desk.log.update(1, add=line("y")))) == ["applied"]
     assert (await show_customer(operator, ORG, 1))["registeredAt"][:19] == at[:19]
@@ -133,7 +133,7 @@ async def test_a_merge_may_go_over_a_cap_with_a_warning(desk):
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in a batch each"])
 async def test_a_victim_may_be_too_large_and_may_be_made_smaller(new_store, sql, together):
-    desk = Desk(await new_store(limits=Limits(merge_max_entries=3)))
+    desk = Desk(await new_store(limits=default_limits(merge_max_entries=3)))
     await desk.register(1, 2)
     await desk.apply(desk.log.update(1, add=[line(value) for value in "abc"]))  # with of-1 they are four
     messages = [meets(desk, 1, 2), desk.log.update(1, remove=line("a")), meets(desk, 1, 2)]
@@ -146,7 +146,7 @@ async def test_a_victim_may_be_too_large_and_may_be_made_smaller(new_store, sql,
 
 
 async def test_a_survivor_may_be_of_any_size(new_store, sql):
-    desk = Desk(await new_store(limits=Limits(merge_max_entries=3)))
+    desk = Desk(await new_store(limits=default_limits(merge_max_entries=3)))
     await desk.register(1, 2)
     await desk.apply(desk.log.update(2, add=[line(f"of-2-{number}") for number in range(20)]))
     assert kinds(await desk.apply(meets(desk, 1, 2))) == ["applied"]

@@ -7,8 +7,9 @@ import pytest
 from tests.integration.desk import AT
 
 from mergeline.domain.messages import Place
-from mergeline.store import Owner, Progress, claim, horizons
 from mergeline.store.failures import Forgotten, Kind, kind_of
+from mergeline.store.ownership import Owner, claim, horizons
+from mergeline.store.progress import Progress
 
 TOPIC = AT[0]
 PLACES = [(TOPIC, number) for number in range(3)]

@@ -73,7 +73,7 @@ DATES = [TODAY - timedelta(days=number % DAYS) for number in NUMBERS]
 ENTRY = (ORGS, TYPES, VALUES, SOURCES, ACCOUNTS)
 
 IN_A_BATCH = {
-    "replays": (TOPICS, PARTITIONS, NUMBERS),
+    "answered": (TOPICS, PARTITIONS, NUMBERS),
     "discover": (ORGS, NUMBERS, ORGS, TYPES, VALUES, ORGS, CARDS),
     "read": (
         *(ORGS, NUMBERS, ORGS, TYPES, VALUES, ORGS, CARDS, [ORG, ORG + 1], ORGS, IDS),

@@ -9,7 +9,8 @@ from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import sound
 
-from mergeline.store import Progress, horizons
+from mergeline.store.ownership import horizons
+from mergeline.store.progress import Progress
 from mergeline.store.pruning import Busy, Unpublished, check_rights, drop_day, old_days
 
 GROUP = "mergeline"
@@ -41,7 +42,7 @@ async def test_a_day_is_dropped_with_its_request_ids_once_it_is_published(desk, 
     assert await pruned(sql, published) == []
     assert await ids(sql) == {"r-old", "r-new"}  # the old one has a row of a later day
     # What is beyond the window is decided anew; what is within is known.
-    assert kinds(await desk.apply(again, desk.log.sent_again(old))) == ["replay", "unchanged"]
+    assert kinds(await desk.apply(again, desk.log.sent_again(old))) == ["answered", "unchanged"]
     assert kinds(await desk.apply(desk.log.sent_again(old))) == ["repeat"]
 
 

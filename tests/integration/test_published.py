@@ -13,7 +13,7 @@ from mergeline.domain.messages import Coordinate
 from mergeline.store import published as module
 from mergeline.store.migrations import pending
 from mergeline.store.published import Window, database_time, first_day, published, published_for
-from mergeline.store.reading import decided_among
+from mergeline.store.showing import decided_among
 
 WEEK = timedelta(days=7)
 

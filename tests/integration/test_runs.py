@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 
-from mergeline.store import Progress
+from mergeline.store.progress import Progress
 
 
 class Flood(Exception):
@@ -37,10 +37,10 @@ async def test_an_answer_in_between_ends_it(desk, sql, letters):
     assert await runs(sql) == {0: 0}
 
 
-async def test_replays_and_drops_count_neither_way(desk, sql, letters):
+async def test_what_was_answered_before_and_drops_count_neither_way(desk, sql, letters):
     first = letters(3)
     await desk.apply(*first)
-    assert kinds(await desk.apply(*first, *map(desk.log.routed_again, first))) == ["replay"] * 3 + ["dropped"] * 3
+    assert kinds(await desk.apply(*first, *map(desk.log.routed_again, first))) == ["answered"] * 3 + ["dropped"] * 3
     assert await runs(sql) == {0: 3}
     await desk.apply(*first, horizons={AT: first[-1].at.offset})
     assert await runs(sql) == {0: 3}

@@ -7,13 +7,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from tests.defaults import default_options, open_pool
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
-from mergeline.store import Options, Progress, Store, claim, horizons, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
+from mergeline.store.ownership import claim, horizons
+from mergeline.store.progress import Progress
 
 TODAY = datetime.now(UTC).date()
 
@@ -149,13 +152,13 @@ async def worker_url(sql, shared_database_url):
 
 async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     pool = await open_pool(worker_url)
-    worker = Desk(Store(pool, Options()), desk.log)
+    worker = Desk(Store(pool, default_options()), desk.log)
     await worker.register(1, 2)
     await worker.apply(worker.log.card("c-1"))
     merge = worker.log.update(1, add=[line("of-2"), issue("c-1")], requestId="r-1")
     batch = [merge, worker.log.put(UPDATES, b"{"), worker.log.update(2, source="ECOMMERCE", remove=line("of-1"))]
     assert kinds(await worker.apply(*batch, progress={AT: Progress(1)})) == ["applied", "dead_letter", "applied"]
-    assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["replay", "repeat"]
+    assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["answered", "repeat"]
     async with claim(worker.store, [AT]) as claimed:
         await claimed.write("mine")
     assert await horizons(worker.store, [AT])
@@ -184,7 +187,7 @@ async def test_rows_of_a_day_that_nobody_made_are_kept_all_the_same(desk, sql):
     await sql.execute("update request set day = $1, decided_day = $1", long_ago)
     assert await sql.fetchval("select count(*) from ledger_default") == 2
     assert await sql.fetchval("select ledger_add_day($1)", long_ago) is False
-    assert kinds(await desk.apply(message, desk.log.sent_again(message))) == ["replay", "repeat"]
+    assert kinds(await desk.apply(message, desk.log.sent_again(message))) == ["answered", "repeat"]
 
 
 async def test_making_a_day_gives_up_before_batches_queue_up_behind_it(sql, shared_database_url, monkeypatch):

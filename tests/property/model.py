@@ -46,7 +46,7 @@ class Verdict:
     version: int | None = None
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A stage that failed, with its errors."""
 
     def __init__(self, *errors: Problem) -> None:
@@ -114,17 +114,17 @@ class Model:
             self.card_stage(body, owner, verdict)
             if owner != root:
                 self.judge_merged_cards(owner, brought, verdict)
-        except Refused as refused:
+        except Rejected as rejected:
             self.customers, self.versions, self.entries, self.cards = before
-            return Verdict("rejected", errors=refused.errors, version=version)
+            return Verdict("rejected", errors=rejected.errors, version=version)
         verdict.version = self.versions[owner]
         return verdict
 
     def register(self, body: dict) -> Verdict:
         try:
             self.catalog_stage(body)
-        except Refused as refused:
-            return Verdict("rejected", errors=refused.errors)
+        except Rejected as rejected:
+            return Verdict("rejected", errors=rejected.errors)
         customer_id = body["customerId"]
         if customer_id in self.customers:
             return Verdict("unchanged", version=self.versions[self.root(customer_id)])
@@ -132,9 +132,9 @@ class Model:
         verdict = Verdict("applied")
         try:
             owner = self.identifier_stage({**body, "add": body.get("identifiers", [])}, customer_id, verdict)
-        except Refused as refused:
+        except Rejected as rejected:
             del self.customers[customer_id], self.versions[customer_id]
-            return Verdict("rejected", errors=refused.errors)
+            return Verdict("rejected", errors=rejected.errors)
         return Verdict("applied", warnings=verdict.warnings, version=self.versions[owner])
 
     # ------------------------------------------------------------ stages
@@ -142,12 +142,12 @@ class Model:
     def customer_stage(self, customer_id: int) -> int:
         """The root of a customer that is registered."""
         if customer_id not in self.customers:
-            raise Refused(about("CUSTOMER_NOT_FOUND", "/customerId"))
+            raise Rejected(about("CUSTOMER_NOT_FOUND", "/customerId"))
         return self.root(customer_id)
 
     def may_redirect(self, customer_id: int, root: int) -> None:
         if root != customer_id and self.catalog.get("policies", {}).get("mergedCustomer") == "reject":
-            raise Refused(about("CUSTOMER_MERGED", "/customerId", root))
+            raise Rejected(about("CUSTOMER_MERGED", "/customerId", root))
 
     def catalog_stage(self, body: dict) -> None:
         errors = set()
@@ -172,7 +172,7 @@ class Model:
             elif item["type"] == "email" and "@" not in item["value"]:
                 errors.add(about("INVALID_VALUE", named(item)))
         if errors:
-            raise Refused(*errors)
+            raise Rejected(*errors)
 
     def card_to_add(self, item: dict) -> set[str]:
         series, status = self.series(item), self.status_of(item["statusLabel"])
@@ -246,7 +246,7 @@ class Model:
         if len(others) > 1:
             errors.add(about("CONFLICTING_CUSTOMERS", "all adds", *others))
         if errors:
-            raise Refused(*errors)
+            raise Rejected(*errors)
         return None
 
     def merge(self, victim: int, survivor: int) -> None:
@@ -276,7 +276,7 @@ class Model:
             if self.active(owner, series_id) > self.cap(series_id):
                 errors.add(about("CARD_LIMIT_REACHED", ("cardnumber", max(numbers))))
         if errors:
-            raise Refused(*errors)
+            raise Rejected(*errors)
         if changed:
             verdict.status = "applied"
         self.versions[owner] += changed

@@ -5,12 +5,12 @@ from collections import Counter
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from tests.defaults import default_limits
 from tests.property import worlds as random
 from tests.property.model import named
 from tests.unit.world import ORG, Said, World
 
 from mergeline.domain.answers import Entry, Scope
-from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Message, Outgoing
 from mergeline.domain.vocabulary import COUNTED_STATUSES, CardStatus, Topic
 
@@ -48,11 +48,14 @@ def test_a_batch_is_its_messages_one_after_the_other(world: World, messages: lis
 
 
 @settings(max_examples=10 * settings.default.max_examples)  # whoever is missing there is found by rare meetings only
-@given(st.integers(1, 4).flatmap(lambda n: random.worlds(Limits(merge_max_entries=n))), random.messages(max_size=14))
+@given(
+    st.integers(1, 4).flatmap(lambda n: random.worlds(default_limits(merge_max_entries=n))),
+    random.messages(max_size=14),
+)
 def test_what_the_store_reads_is_enough(world: World, messages: list[Message]) -> None:
     """A state that holds what the footprint names decides like one that holds everything, limits and all.
 
-    `World.batch` decides in both and compares; here merges are refused for their size, so that the cut of what is
+    `World.batch` decides in both and compares; here merges are rejected for their size, so that the cut of what is
     read matters.
     """
     describe(world, messages)

@@ -2,15 +2,15 @@
 that the real store would read.
 """
 
+from tests.defaults import default_limits
 from tests.simulation.compare import card_row, moved, unordered
 from tests.simulation.reference_state import instant
 from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 from tests.unit.world import World
 
-from mergeline.domain.batch import replay
+from mergeline.domain.batch import answer_again
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.events import event_id, merge_data
-from mergeline.domain.limits import Limits
 from mergeline.domain.vocabulary import Topic
 
 
@@ -18,7 +18,7 @@ class PureSystem:
     """What a `machine.Machine` drives."""
 
     def begin(self, runs):
-        self.world, self.merges = World(limits=Limits(MERGE_MAX_ENTRIES)), {}
+        self.world, self.merges = World(limits=default_limits(merge_max_entries=MERGE_MAX_ENTRIES)), {}
         self.world.catalogs.clear()
         return range(0, runs * ORGS_A_RUN, ORGS_A_RUN)
 
@@ -30,7 +30,7 @@ class PureSystem:
     def apply(self, messages, by_place):
         again = [message for message in messages if (message.at.topic, message.at.partition) in by_place]
         rows = {row.at: row for row in self.world.rows.ledger} if again else {}
-        found = {m.at: replay(m, rows[m.at], "mergeline.").outgoing if m.at in rows else () for m in again}
+        found = {m.at: answer_again(m, rows[m.at], "mergeline.").outgoing if m.at in rows else () for m in again}
         others = [message for message in messages if message.at not in found]
         said = self.world.batch(others)
         for one in said:

@@ -136,7 +136,7 @@ PAIRS = [
     Pair("a series goes while a card is made",
         CATALOG | {"series": CATALOG["series"][1:]}, [update(1, card("C1", 10))],
     ),
-    Pair("victims are refused while one is asked",
+    Pair("victims are rejected while one is asked",
         CATALOG | {"policies": {"mergedCustomer": "reject"}}, [update(1, x("a"))], [merge(1, 2)],
     ),
     # dead letters

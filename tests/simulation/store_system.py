@@ -7,15 +7,16 @@ and partitions of its own, so nothing has to be emptied in between; `verify` loo
 import asyncpg
 import orjson
 import uvloop
+from tests.defaults import default_limits, default_options, open_pool
 from tests.simulation.compare import card_row, moved, unordered
 from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 
 from mergeline.domain.catalog import Catalog
-from mergeline.domain.limits import Limits
-from mergeline.store import Options, Store, horizons, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.invariants import Offence, verify
+from mergeline.store.ownership import horizons
 
 EVERYTHING = """
 select
@@ -44,7 +45,7 @@ class StoreSystem:
 
     async def _open(self, database_url):
         self._connection = await asyncpg.connect(database_url)
-        options = Options(limits=Limits(merge_max_entries=MERGE_MAX_ENTRIES))
+        options = default_options(limits=default_limits(merge_max_entries=MERGE_MAX_ENTRIES))
         self._store = Store(await open_pool(database_url), options)
 
     async def _close(self):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 from msgspec.structs import replace
+from tests.defaults import default_limits, default_options, open_pool
 from tests.simulation.compare import published
 from tests.simulation.run import INTERNAL, MERGE_MAX_ENTRIES
 from tests.simulation.schedules import Rival, Stage, one_schedule
@@ -17,17 +18,17 @@ from tests.simulation.serial import outcomes_of_all_orders, timeless, told_by_st
 from tests.simulation.store_system import offences, stored
 
 from mergeline.domain.catalog import Catalog
-from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Coordinate, Message, Place
-from mergeline.store import Options, Progress, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
+from mergeline.store.progress import Progress
 
 SCENES_AT_ONCE = 12
 RIVALS = 3
 # Who waits here waits for whoever the schedule lets go on, however long a busy machine takes for that.
 PATIENT = {"lock_wait_ms_max": 120_000, "statement_ms_max": 120_000, "idle_ms_max": 120_000}
-OPTIONS = Options(limits=Limits(merge_max_entries=MERGE_MAX_ENTRIES), **PATIENT)
+OPTIONS = default_options(limits=default_limits(merge_max_entries=MERGE_MAX_ENTRIES), **PATIENT)
 
 DEAD_LETTER_RUNS = """
 select topic, dead_letters_in_a_row as run from partition_owner where partition = $1 and dead_letters_in_a_row > 0

@@ -14,7 +14,7 @@ from mergeline.stream.topics import PARTITIONS
 
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 VALUES = {
-    "answer": {*Status, *RowKind, "replay", "dropped"} - {RowKind.DECIDED},
+    "answer": {*Status, *RowKind, "answered", "dropped"} - {RowKind.DECIDED},
     "stage": {"route", "apply"},
     "step": {"process", "publish"},
 }

@@ -67,7 +67,7 @@ def test_a_card_belongs_to_a_customer_and_not_to_a_source(world: World) -> None:
         ),
     ],
 )
-def test_refused_issues(world: World, stored: tuple | None, item: dict, expected: tuple) -> None:
+def test_rejected_issues(world: World, stored: tuple | None, item: dict, expected: tuple) -> None:
     world.rows.cards.clear()
     if stored is not None:
         world.card("C", *stored)
@@ -92,7 +92,7 @@ def test_one_error_a_card_the_first_in_order(world: World, stored: tuple, label:
     assert world.update(1, add=issue("C", label)).errors == [(code, "/add")]
 
 
-def test_every_card_that_is_refused_is_said(world: World) -> None:
+def test_every_card_that_is_rejected_is_said(world: World) -> None:
     world.card("T", "ACTIVE", 2)
     world.card("E", "EXPIRED", 1)
     said = world.update(1, add=[issue("NONE"), issue("C"), issue("T"), issue("E")], remove=[card("GONE")])
@@ -105,12 +105,12 @@ def test_every_card_that_is_refused_is_said(world: World) -> None:
     assert world.cards["C"][0] is None
 
 
-def test_a_refused_card_undoes_the_identifiers(world: World) -> None:
+def test_a_rejected_card_undoes_the_identifiers(world: World) -> None:
     said = world.update(1, add=[named("line", "x"), issue("NONE")])
     assert (said.errors, said.changes, world.entries) == ([("CARD_NOT_FOUND", "/add/1")], [], {})
 
 
-def test_refused_identifiers_are_said_without_the_cards(world: World) -> None:
+def test_rejected_identifiers_are_said_without_the_cards(world: World) -> None:
     world.entry(2, "line", "x")
     assert world.update(1, add=[named("line", "x"), issue("NONE")]).errors == [("IDENTIFIER_TAKEN", "/add/0")]
 
@@ -278,7 +278,7 @@ def test_issues_up_to_the_cap(world: World) -> None:
     assert world.update(1, add=[issue("A"), issue("B")]).status == "applied"
 
 
-def test_issues_over_the_cap_are_refused_at_the_last_issued_card_by_number(world: World) -> None:
+def test_issues_over_the_cap_are_rejected_at_the_last_issued_card_by_number(world: World) -> None:
     cards(world, "A", "B", "C")
     said = world.update(1, add=[issue("C"), issue("A"), issue("B")])
     assert said.errors == [("CARD_LIMIT_REACHED", "/add/0")]
@@ -321,7 +321,7 @@ def test_a_swap_by_a_status_change_is_fine(world: World) -> None:
     assert world.update(1, add=[issue("C"), issue("A", "DELETED")]).status == "applied"
 
 
-def test_a_swap_over_the_cap_is_refused(world: World) -> None:
+def test_a_swap_over_the_cap_is_rejected(world: World) -> None:
     cards(world, "A", "B", "D", owner=1)
     assert world.update(1, add=issue("C"), remove=card("A")).errors == [("CARD_LIMIT_REACHED", "/add")]
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from mergeline.domain.batch import Refused, Verdict
+from mergeline.domain.batch import DeadLetter, Verdict
 from mergeline.domain.dead_letters import runs
 from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 
 TOPIC = "identifier-updates"
-LETTER, REPLAY = "x", "-"
+LETTER, ANSWERED = "x", "-"
 """Of a text, one character an answer; any other is one that ends a run."""
-KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER, REPLAY: None}
+KINDS = {"d": RowKind.DECIDED, "r": RowKind.REPEAT, "u": RowKind.REUSED, LETTER: RowKind.DEAD_LETTER, ANSWERED: None}
 
 
 def verdicts(text: str, partition: int = 0) -> list[Verdict]:
@@ -20,7 +20,7 @@ def verdicts(text: str, partition: int = 0) -> list[Verdict]:
 def verdict(character: str, partition: int) -> Verdict:
     place = Coordinate(TOPIC, partition, 0)
     message = Message(place, Coordinate("commands-by-customer", 5, 0), 0, None, b"")
-    item = Refused(message, DeadLetterReason("INVALID_REQUEST", ""), "r")
+    item = DeadLetter(message, DeadLetterReason("INVALID_REQUEST", ""), "r")
     return Verdict(item, message, 7, "r", b"", KINDS[character])
 
 
@@ -34,7 +34,7 @@ def verdict(character: str, partition: int) -> Verdict:
         ("dxx", 4, 2),
         ("xdx", 4, 1),
         ("r", 4, 0),  # a repeat is an answer,
-        ("u", 4, 0),  # and so is a refusal
+        ("u", 4, 0),  # and so is a reuse
         ("x-x", 4, 6),  # what was answered before counts neither way
         ("d-", 4, 0),
     ],

@@ -258,7 +258,7 @@ def test_card_registration_by_series_code() -> None:
 
 MANY = [item(value=f"{n}") for n in range(65)]
 DEEP_16 = json.loads("[" * 15 + "]" * 15)
-REFUSED = [
+DEAD_LETTERS = [
     # Size, then UTF-8 and JSON, then depth, then count, then the rest.
     pytest.param(b" " * (BYTES_MAX + 1), "TOO_LARGE", "65537 bytes", id="over 64 KiB, and no JSON"),
     pytest.param(json.dumps(UPDATE).encode() + b" " * BYTES_MAX, "TOO_LARGE", "", id="over 64 KiB by white space"),
@@ -403,7 +403,7 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("body", "code", "text"), REFUSED)
+@pytest.mark.parametrize(("body", "code", "text"), DEAD_LETTERS)
 def test_no_request(body: object, code: str, text: str) -> None:
     reason = decoded(body)
     assert reason.code == code

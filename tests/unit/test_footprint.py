@@ -76,7 +76,7 @@ def test_a_dead_letter_names_its_request_id_alone(world: World) -> None:
     assert found.orgs == set()
 
 
-def test_a_request_that_the_catalog_stage_refuses_names_its_request_id_alone(world: World) -> None:
+def test_a_request_that_the_catalog_stage_rejects_names_its_request_id_alone(world: World) -> None:
     found = touched(world, update(world, source="NOWHERE", requestId="r", add=[X, issue("C")]))
     assert (set(found.names()), found.orgs) == ({"request:7:r"}, {7})
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.world import NOW, ORG, Said, World, headers_of, issue, named
 
-from mergeline.domain.batch import Refused
+from mergeline.domain.batch import DeadLetter
 from mergeline.domain.ledger import Ledger, LedgerRow, Meaning, RowKind
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import DeadLetterCode, Topic
@@ -34,7 +34,7 @@ DEAD = row(RowKind.DEAD_LETTER)
     ("rows", "body", "origin", "at", "meaning", "found"),
     [
         pytest.param([], BODY, ORIGIN, AT, Meaning.DECIDE, None, id="no row"),
-        pytest.param([DECIDED], BODY, ORIGIN, AT, Meaning.REPLAY, DECIDED, id="same body, same origin, same place"),
+        pytest.param([DECIDED], BODY, ORIGIN, AT, Meaning.ANSWERED, DECIDED, id="same body, same origin, same place"),
         pytest.param(
             [DECIDED], BODY, ORIGIN, OTHER_AT, Meaning.DROP, DECIDED, id="same body, same origin, other place"
         ),
@@ -43,11 +43,11 @@ DEAD = row(RowKind.DEAD_LETTER)
             [DECIDED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REUSED, DECIDED, id="other body, other origin"
         ),
         pytest.param([DECIDED], OTHER_BODY, ORIGIN, AT, Meaning.REUSED, DECIDED, id="other body at the same place"),
-        pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REPLAY, REPEATED, id="a repeat again"),
+        pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REPEATED, id="repeat again"),
         pytest.param([DECIDED, REPEATED], BODY, OTHER_ORIGIN, AT, Meaning.DROP, REPEATED, id="a repeat sent twice"),
-        pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.REPLAY, REUSED, id="a reuse again"),
+        pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, OTHER_AT, Meaning.ANSWERED, REUSED, id="reuse again"),
         pytest.param([DECIDED, REUSED], OTHER_BODY, OTHER_ORIGIN, AT, Meaning.DROP, REUSED, id="a reuse sent twice"),
-        pytest.param([DEAD], BODY, ORIGIN, AT, Meaning.REPLAY, DEAD, id="a dead letter again"),
+        pytest.param([DEAD], BODY, ORIGIN, AT, Meaning.ANSWERED, DEAD, id="a dead letter again"),
         pytest.param([DEAD], BODY, ORIGIN, OTHER_AT, Meaning.DROP, DEAD, id="a dead letter sent twice"),
         pytest.param([DEAD], BODY, OTHER_ORIGIN, AT, Meaning.DECIDE, None, id="after a dead letter: decided"),
         pytest.param(
@@ -100,7 +100,7 @@ def batches(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-def test_replay_publishes_the_stored_bytes_and_stores_nothing(world: World, batches: int) -> None:
+def test_what_was_answered_before_is_published_from_the_ledger_and_stored_no_more(world: World, batches: int) -> None:
     message = world.message(UPDATE)
     first, second = send(world, message, message, batches=batches)
     assert second.records == first.records
@@ -312,7 +312,7 @@ def test_a_dead_letter_of_a_message_that_names_an_id_has_its_derived_id(world: W
     assert world.send(UPDATE).status == "applied"
 
 
-def test_a_dead_letter_is_replayed_and_dropped_like_any_message(world: World, batches: int) -> None:
+def test_a_dead_letter_is_answered_again_and_dropped_like_any_message(world: World, batches: int) -> None:
     message = dead(world)
     first, second, third = send(world, message, message, replace(message, at=OTHER_AT), batches=batches)
     assert second.records == first.records
@@ -326,12 +326,12 @@ def test_a_stricter_or_laxer_decoder_does_not_change_an_answer(world: World) -> 
     message = world.message(body)
     first = world.batch([message])[0]
     world.rows.ledger[0] = replace(
-        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was refused", outgoing=()
+        world.rows.ledger[0], kind=RowKind.DEAD_LETTER, status="INVALID_REQUEST", detail="/x: was wrong", outgoing=()
     )
     (second,) = world.batch([message])
     assert first.status == "applied"
     assert second.topics == ["identifier-updates-dlt"]
-    assert dict(second.records[0].headers)["kafka_dlt-exception-message"] == b"INVALID_REQUEST: /x: was refused"
+    assert dict(second.records[0].headers)["kafka_dlt-exception-message"] == b"INVALID_REQUEST: /x: was wrong"
 
 
 def test_org_0_is_the_home_of_nobody_else(world: World) -> None:
@@ -352,7 +352,7 @@ def test_a_request_that_names_a_derived_id_meets_no_dead_letter(world: World) ->
 def test_a_request_that_cannot_be_processed_has_a_dead_letter_and_its_id_is_free(world: World) -> None:
     message = world.message(UPDATE)
     reason = DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, "this request alone makes its batch fail", ORG)
-    (said,) = world.decide([Refused(message, reason, "r")])
+    (said,) = world.decide([DeadLetter(message, reason, "r")])
     headers = dict(said.record("identifier-updates-dlt").headers)
     assert headers["kafka_dlt-exception-message"].startswith(b"PROCESSING_FAILED: ")
     (redriven,) = world.batch([again(message)])

@@ -88,7 +88,7 @@ def test_a_database_error_keeps_its_code(output):
         postgres_error()
     except asyncpg.PostgresError:
         structlog.get_logger("mergeline.x").exception("failed")
-    assert records(output)[0]["error"]["sqlstate"] == "23505"
+    assert records(output)[0]["error"]["text"] == "UniqueViolationError 23505"
 
 
 def test_our_own_errors_keep_their_text(output):

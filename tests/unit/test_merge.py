@@ -1,9 +1,9 @@
 """The merge: everything of the victim moves, and nothing is dropped (SPEC section 4)."""
 
 import pytest
+from tests.defaults import default_limits
 from tests.unit.world import ORG, World, card, issue, named
 
-from mergeline.domain.limits import Limits
 from mergeline.domain.messages import Message
 
 X = named("line", "x")
@@ -250,7 +250,7 @@ def test_a_card_issued_over_the_cap_of_both_is_an_error(world: World) -> None:
     ],
 )
 def test_merge_too_large(entries: int, cards: int, victims: int, too_large: bool) -> None:
-    world = World(limits=Limits(merge_max_entries=3))
+    world = World(limits=default_limits(merge_max_entries=3))
     world.customer(1, version=2)
     world.entry(2, "line", "x", "ECOMMERCE")
     for number in range(entries):
@@ -268,7 +268,7 @@ def test_merge_too_large(entries: int, cards: int, victims: int, too_large: bool
 
 
 def test_only_the_victim_is_limited(world: World) -> None:
-    world.limits = Limits(merge_max_entries=3)
+    world.limits = default_limits(merge_max_entries=3)
     for number in range(9):
         world.entry(2, "line", f"own {number}")
     assert world.update(1, add=X).outcome["mergedInto"] == 2
@@ -277,7 +277,7 @@ def test_only_the_victim_is_limited(world: World) -> None:
 @pytest.mark.parametrize("removed", [1, 2, 3])
 def test_what_is_removed_before_does_not_count_in_one_batch_or_in_two(removed: int) -> None:
     for batches in (1, 2):
-        world = World(limits=Limits(merge_max_entries=3))
+        world = World(limits=default_limits(merge_max_entries=3))
         world.entry(2, "line", "x", "ECOMMERCE")
         for number in range(5):
             world.entry(1, "line", f"own {number}")
@@ -297,7 +297,7 @@ def test_what_is_removed_before_does_not_count_in_one_batch_or_in_two(removed: i
     ],
 )
 def test_a_merge_event_stays_below_its_size(where: str, over: bool) -> None:
-    world = World(limits=Limits(event_max_bytes=100_000))
+    world = World(limits=default_limits(event_max_bytes=100_000))
     world.customer(1)
     world.entry(2, "line", "x", "ECOMMERCE")
     for number in range(100 if where != "neither" else 0):

@@ -148,7 +148,7 @@ def test_card_numbers_are_not_blocked(world: World) -> None:
             issue("FREE", "Gone", 999), [("UNKNOWN_SERIES", 3004), ("UNKNOWN_STATUS_LABEL", 8086)], id="both unknown"
         ),
         pytest.param(
-            issue("FREE", "Back", 165), [("SERIES_INACTIVE", 3008), ("LABEL_NOT_ISSUABLE", None)], id="both refused"
+            issue("FREE", "Back", 165), [("SERIES_INACTIVE", 3008), ("LABEL_NOT_ISSUABLE", None)], id="both rejected"
         ),
         pytest.param(issue("OWN", "Frozen", 165), [("SERIES_INACTIVE", 3008)], id="a status change is an add too"),
     ],

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.defaults import default_limits
 from tests.unit.world import NOW, ORG, World, issue, named
 
 from mergeline.domain.answers import Card
-from mergeline.domain.limits import Limits
 from mergeline.domain.vocabulary import CardStatus, Topic
 
 X, Y = named("line", "x"), named("line", "y")
@@ -116,7 +116,7 @@ def test_a_registration_that_merges_can_warn(world: World) -> None:
         ),
     ],
 )
-def test_where_identifiers_are_refused_the_customer_is_not_created(world: World, holders: list, errors: list) -> None:
+def test_where_identifiers_are_rejected_the_customer_is_not_created(world: World, holders: list, errors: list) -> None:
     for owner, value, source in holders:
         world.entry(owner, "line", value, source)
     said = world.register(1, X, Y)
@@ -127,7 +127,7 @@ def test_where_identifiers_are_refused_the_customer_is_not_created(world: World,
 
 
 def test_a_merge_of_a_new_customer_can_be_too_large() -> None:
-    world = World(limits=Limits(event_max_bytes=100_000))
+    world = World(limits=default_limits(event_max_bytes=100_000))
     for number in range(100):
         world.entry(2, "line", "x", "WECHAT", "\U0001f600" * 250 + f"{number:05}")
     assert world.register(1, X).errors == [("MERGE_TOO_LARGE", "/identifiers")]
@@ -205,7 +205,7 @@ def test_the_outcome_of_a_card_has_no_version(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "refused"),
+    ("label", "rejected"),
     [
         (None, False),
         ("NOT_ISSUED", False),
@@ -217,10 +217,10 @@ def test_the_outcome_of_a_card_has_no_version(world: World) -> None:
         ("SUSPENDED", True),
     ],
 )
-def test_a_label_that_needs_an_owner_is_refused(world: World, label: str | None, refused: bool) -> None:
+def test_a_label_that_needs_an_owner_is_rejected(world: World, label: str | None, rejected: bool) -> None:
     said = world.register_card("C", statusLabel=label)
-    assert said.errors == ([("LABEL_NOT_ISSUABLE", "/statusLabel")] if refused else [])
-    assert world.cards.get("C", (None, None))[1] == (None if refused else label or "NOT_ISSUED")
+    assert said.errors == ([("LABEL_NOT_ISSUABLE", "/statusLabel")] if rejected else [])
+    assert world.cards.get("C", (None, None))[1] == (None if rejected else label or "NOT_ISSUED")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_the_catalog_stage_of_cards(world: World, fields: dict, errors: list) ->
         pytest.param({"seriesCode": "GOLD", "statusLabel": "Gone"}, 163, id="a code is translated on a rejection"),
         pytest.param({"seriesCode": "NONE"}, None, id="an unknown code"),
         pytest.param({"seriesId": 999}, 999, id="an unknown series"),
-        pytest.param({"orgId": 8, "seriesCode": "GOLD"}, None, id="refused before it was looked up"),
+        pytest.param({"orgId": 8, "seriesCode": "GOLD"}, None, id="rejected before it was looked up"),
     ],
 )
 def test_the_series_of_the_outcome(world: World, fields: dict, series_id: int | None) -> None:

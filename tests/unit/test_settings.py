@@ -2,6 +2,7 @@
 
 import pytest
 
+from mergeline.database import options
 from mergeline.errors import SetupError
 from mergeline.settings import MASK, Settings, masked, unknown_variables, variable
 
@@ -21,6 +22,11 @@ def test_nothing_set_is_the_defaults():
     assert (settings.topic_prefix, settings.group_id, settings.delivery) == ("mergeline.", "mergeline", "exactly_once")
     assert (settings.batch_max, settings.ledger_days, settings.dead_letter_limit) == (500, 14, 100)
     assert settings.as_environ() == {}
+
+
+def test_the_store_is_told_what_is_set():
+    told = options(Settings.load({"MERGELINE_DATABASE_TIMEOUT_MS": "7000", "MERGELINE_PROGRESS_TIMEOUT_MS": "30000"}))
+    assert (told.statement_ms_max, told.retries.seconds_max) == (7_000, 30.0)
 
 
 def test_no_setting_is_read_that_was_not_given(monkeypatch):

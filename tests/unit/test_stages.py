@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing, Place
 from mergeline.settings import Settings
-from mergeline.store import Progress
+from mergeline.store.progress import Progress
 from mergeline.stream import incarnations
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.retrying import Retriable

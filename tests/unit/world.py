@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import astuple
+from tests.defaults import default_limits
 
 from mergeline.domain.answers import Card, Customer, Entry, Scope
-from mergeline.domain.batch import Answer, Refused, Verdict, answer_batch, judge_batch
+from mergeline.domain.batch import Answer, DeadLetter, Verdict, answer_batch, judge_batch
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.decode import decode
 from mergeline.domain.footprint import Candidates, Footprint, counted, footprint, merge_candidates
@@ -65,7 +66,7 @@ class Rows:
         state.active_cards = {key: self._active(key) for key in living}
         return state
 
-    def what_is_needed(self, items: Sequence[Prepared | Refused], limits: Limits) -> State:
+    def what_is_needed(self, items: Sequence[Prepared | DeadLetter], limits: Limits) -> State:
         """A state that holds what the footprint of the batch names, and no more."""
         touched = footprint(items)
         state = State()
@@ -122,7 +123,7 @@ class Rows:
         own = (card for (org, _), card in self.cards.items() if (org, card.customer_id) == key)
         return Counter(card.series_id for card in own if card.status in COUNTED_STATUSES)
 
-    def ledger_for(self, items: Sequence[Prepared | Refused]) -> Ledger:
+    def ledger_for(self, items: Sequence[Prepared | DeadLetter]) -> Ledger:
         """The ledger rows of the request ids of a batch."""
         names = footprint(items).requests
         return Ledger(row for row in self.ledger if (row.org_id, row.request_id) in names)
@@ -207,7 +208,7 @@ class World:
     def __init__(self, *, limits: Limits | None = None, **catalog: object) -> None:
         self.rows = Rows()
         self.catalogs = {ORG: Catalog.model_validate(CATALOG | catalog)}
-        self.limits = limits or Limits()
+        self.limits = limits or default_limits()
         self.now = NOW
         self.offsets = itertools.count()
 
@@ -275,17 +276,17 @@ class World:
             headers=headers,
         )
 
-    def item(self, message: Message) -> Prepared | Refused:
+    def item(self, message: Message) -> Prepared | DeadLetter:
         request = decode(message)
         if isinstance(request, DeadLetterReason):
-            return Refused(message, request, message.origin.request_id)
+            return DeadLetter(message, request, message.origin.request_id)
         return prepare(request, self.catalogs.get(request.org_id))
 
     def batch(self, messages: Sequence[Message]) -> list[Said]:
         """Decode and decide the messages together; what was said for each."""
         return self.decide([self.item(message) for message in messages])
 
-    def decide(self, items: Sequence[Prepared | Refused]) -> list[Said]:
+    def decide(self, items: Sequence[Prepared | DeadLetter]) -> list[Said]:
         """Decide the items together, on all rows and on the needed ones, and write."""
         runs = []
         for state in (self.rows.everything(), self.rows.what_is_needed(items, self.limits)):

@@ -33,8 +33,8 @@ async def port(module_world):
     worker = module_world.worker(MERGELINE_HTTP_PORT=str(port), **SOON_STALLED)
     await module_world.register([1])
     first, other = adding(1, "first"), adding(1, "first", "of another body")
-    refused = adding(2, "refused")
-    for sent in (first, first, other, refused, b"torn", adding(1, "unchanged", "of first")):
+    rejected = adding(2, "rejected")
+    for sent in (first, first, other, rejected, b"torn", adding(1, "unchanged", "of first")):
         await module_world.produce(UPDATES, [sent])
     await module_world.drained()
     assert worker.running
@@ -43,7 +43,7 @@ async def port(module_world):
 
 async def test_messages_are_counted_by_their_topic_and_answer(port):
     counted = of(await scraped(port), "mergeline_messages_total")
-    assert {key: value for key, value in counted.items() if "replay" not in key} == {
+    assert {key: value for key, value in counted.items() if "answered" not in key} == {
         ("applied", CUSTOMERS): 1,
         ("applied", UPDATES): 1,
         ("repeat", UPDATES): 1,

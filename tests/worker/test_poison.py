@@ -59,7 +59,7 @@ async def test_a_catalog_that_changes_is_picked_up_by_a_running_worker(served):
 
 
 async def test_no_personal_data_is_logged(served):
-    """At the lowest level, of a request that applies, of ones that are refused, and of ones that are none."""
+    """At the lowest level, of a request that applies, of ones that are rejected, and of ones that are none."""
     await served.register([44])
     canary = "canary"
     items = [{"type": "externalId", "value": f"{canary}-1"}, {"type": "email", "value": f"{canary}@example.com"}]

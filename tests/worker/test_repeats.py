@@ -42,7 +42,7 @@ async def test_a_rejection_is_repeated_too_though_it_would_apply_by_now(served):
     assert (repeat.value, marked(repeat)) == (first.value, DUPLICATE)
 
 
-async def test_the_same_id_with_another_body_is_refused_each_time(served):
+async def test_the_same_id_with_another_body_is_rejected_each_time(served):
     await served.register([23])
     await served.produce(UPDATES, [adding(23, "reused"), *[adding(23, "reused", "another")] * 2])
     await served.drained()

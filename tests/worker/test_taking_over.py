@@ -13,11 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
+from tests.defaults import default_options, open_pool
 from tests.worker import points
 from tests.worker.harness import COMMANDS, ORG, UPDATES, adding
 
 from mergeline.settings import Settings
-from mergeline.store import Options, Store, open_pool
+from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.clients import client_options
 from mergeline.stream.incarnations import Incarnations
@@ -71,7 +72,9 @@ class Contender:
 
     def __init__(self, log, pool, gate):
         settings = Settings.load(log.world.settings | {"MERGELINE_BATCH_MAX": "5"} | ASLEEP)
-        options = Options(group_id=settings.group_id, topic_prefix=settings.topic_prefix, idle_ms_max=IDLE_MS_MAX)
+        options = default_options(
+            group_id=settings.group_id, topic_prefix=settings.topic_prefix, idle_ms_max=IDLE_MS_MAX
+        )
         producers, store = Producers(settings, client_options(settings)), Store(pool, options)
         self.log, self.gate, self.failed = log, gate, []
         self.pipeline = Pipeline(

@@ -107,10 +107,10 @@ class Messages:
                 "statusLabel": "ACTIVE",
             }
             return self._message(number, Kind.CARD, customer, add=[card])
-        if kind is Kind.REFUSED:
+        if kind is Kind.REJECTED:
             no_address = {"type": "email", "value": f"no-address-{number}"}
-            refused = self._message(number, Kind.REFUSED, customer, add=[no_address])
-            return refused._replace(answer="rejected INVALID_VALUE")
+            rejected = self._message(number, Kind.REJECTED, customer, add=[no_address])
+            return rejected._replace(answer="rejected INVALID_VALUE")
         if kind is Kind.BAD:
             whole = self._message(number, Kind.BAD, customer, add=self._new_identifiers(number))
             return whole._replace(value=whole.value[:-TORN_BYTES], answer="MALFORMED_JSON")

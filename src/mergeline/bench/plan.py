@@ -30,7 +30,7 @@ class Kind(StrEnum):
     """A card that is issued: applied."""
     REPEAT = "repeat"
     """An earlier message again, byte for byte: its outcome again, marked as a duplicate."""
-    REFUSED = "refused"
+    REJECTED = "rejected"
     """An e-mail address that is none: rejected."""
     BAD = "bad"
     """A message that is torn: a dead letter."""

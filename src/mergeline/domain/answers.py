@@ -113,8 +113,9 @@ class CardChange(Struct, frozen=True, gc=False):
 class Decision(Struct, frozen=True, gc=False):
     """What one request does, and what is said about it. A rejection changes nothing.
 
-    `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer whose version
-    counts (`version_of`) is the latter where there is one. Lists are sorted, cards by number, removals first.
+    `applied_to` is the root, `merged_into` the survivor of a merge in this request; the customer who gets what is
+    added, and whose version counts (`version_of`), is the latter where there is one. Lists are sorted, cards by
+    number, removals first.
     """
 
     status: Status

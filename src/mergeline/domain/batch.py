@@ -27,7 +27,7 @@ from mergeline.domain.vocabulary import Status
 
 
 @final
-class Refused(Struct, frozen=True, gc=False):
+class DeadLetter(Struct, frozen=True, gc=False):
     """A message that is to become a dead letter, under its own or its derived request id."""
 
     message: Message
@@ -38,7 +38,7 @@ class Refused(Struct, frozen=True, gc=False):
 class Verdict(Struct, frozen=True, gc=False):
     """What a message means, and what is decided on it."""
 
-    item: Prepared | Refused
+    item: Prepared | DeadLetter
     message: Message
     org_id: int
     request_id: str
@@ -63,14 +63,14 @@ class Answer(Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> str:
-        """How it was answered, for whoever counts: a status, or `repeat`, `reused`, `replay`, `dropped`, ..."""
+        """How it was answered, for whoever counts: a status, `repeat`, `answered` (before), `dropped`, ..."""
         if self.row is None:
-            return "replay" if self.outgoing else "dropped"
+            return "answered" if self.outgoing else "dropped"
         return self.row.status if self.row.kind is RowKind.DECIDED else self.row.kind.value
 
 
 def judge_batch(
-    state: State, ledger: Ledger, items: Sequence[Prepared | Refused], now: datetime, limits: Limits
+    state: State, ledger: Ledger, items: Sequence[Prepared | DeadLetter], now: datetime, limits: Limits
 ) -> list[Verdict]:
     """The verdicts, in order; the state has every decision folded in then."""
     return [_judge(state, ledger, item, number, now, limits) for number, item in enumerate(items)]
@@ -85,7 +85,7 @@ def answer_batch(verdicts: Sequence[Verdict], now: datetime, topic_prefix: str) 
     return answers
 
 
-def replay(message: Message, row: LedgerRow, topic_prefix: str) -> Answer:
+def answer_again(message: Message, row: LedgerRow, topic_prefix: str) -> Answer:
     """The stored answer of a message again, byte for byte."""
     if row.kind is RowKind.DEAD_LETTER:
         return Answer(message, (dead_letter(message, row.status, row.detail or "", topic_prefix),))
@@ -96,10 +96,10 @@ _KINDS: Final = {Meaning.DECIDE: RowKind.DECIDED, Meaning.REPEAT: RowKind.REPEAT
 
 
 def _judge(
-    state: State, ledger: Ledger, item: Prepared | Refused, number: int, now: datetime, limits: Limits
+    state: State, ledger: Ledger, item: Prepared | DeadLetter, number: int, now: datetime, limits: Limits
 ) -> Verdict:
     """State and ledger are as the next message finds them then."""
-    if type(item) is Refused:
+    if type(item) is DeadLetter:
         org_id, request_id, message = item.reason.org_id, item.request_id, item.message
         body_sha256 = sha256(message.value or b"").digest()
     else:
@@ -109,12 +109,12 @@ def _judge(
     means, known = ledger.meaning(org_id, request_id, body_sha256, message.origin, message.at)
     if means is Meaning.DROP:
         return Verdict(item, message, org_id, request_id, body_sha256)
-    if means is Meaning.REPLAY:
+    if means is Meaning.ANSWERED:
         return Verdict(item, message, org_id, request_id, body_sha256, known=known)
-    kind = RowKind.DEAD_LETTER if type(item) is Refused else _KINDS[means]
+    kind = RowKind.DEAD_LETTER if type(item) is DeadLetter else _KINDS[means]
     decides = kind is RowKind.DECIDED
     ledger.add(org_id, request_id, message.origin, Own(number, body_sha256, message.at), decides=decides)
-    if not decides or type(item) is Refused:
+    if not decides or type(item) is DeadLetter:
         return Verdict(item, message, org_id, request_id, body_sha256, kind, known)
     decision = decide(state, item, now, limits)
     version_of, merge = decision.version_of, decision.merge
@@ -129,7 +129,7 @@ def _judge(
 def _published(verdict: Verdict) -> tuple[Outgoing, ...]:
     """The records of what is decided."""
     item, decision = verdict.item, verdict.decision
-    if decision is None or type(item) is Refused:
+    if decision is None or type(item) is DeadLetter:
         return ()
     return events.publications(item, decision, verdict.version, verdict.victims or {})
 
@@ -141,10 +141,10 @@ def _answer(
     item, message, kind, known = verdict.item, verdict.message, verdict.kind, verdict.known
     row = before[known.number].row if type(known) is Own else known
     if kind is None:
-        return Answer(message, ()) if row is None else replay(message, row, topic_prefix)
+        return Answer(message, ()) if row is None else answer_again(message, row, topic_prefix)
     outgoing, stored, status, detail = published, published, "", None
     requested_at = None
-    if type(item) is Refused:
+    if type(item) is DeadLetter:
         status, detail = item.reason.code.value, item.reason.text
         outgoing = (dead_letter(message, item.reason.code, item.reason.text, topic_prefix),)
     else:

@@ -97,21 +97,21 @@ class _Stage:
         """Apply the rule; one error a card, the first that applies."""
         try:
             rule(named, self.state.cards.get((self.org_id, named.number)))
-        except _CardError as refused:
-            self.errors.append(refused.error)
+        except _CardError as rejected:
+            self.errors.append(rejected.error)
 
     def remove(self, named: PreparedCard, card: Card | None) -> None:
         """The card leaves the customer and returns to a label of NOT_ISSUED."""
         if card is None:
-            raise _refuse(named, ErrorCode.CARD_NOT_FOUND, "The org has no such card.")
+            raise _rejection(named, ErrorCode.CARD_NOT_FOUND, "The org has no such card.")
         if named.series is not None and named.series.id != card.series_id:
-            raise _refuse(named, ErrorCode.CARD_NOT_IN_SERIES, "The card is of another series.")
+            raise _rejection(named, ErrorCode.CARD_NOT_IN_SERIES, "The card is of another series.")
         if card.customer_id not in self.own_ids:
             text = "The customer does not hold this card."
             self.warnings.append(problem(WarningCode.NOT_PRESENT, text, named.path))
             return
         if card.status in FINAL_STATUSES:
-            raise _refuse(named, ErrorCode.CARD_NOT_REMOVABLE, f"A card at {card.status} cannot be removed.")
+            raise _rejection(named, ErrorCode.CARD_NOT_REMOVABLE, f"A card at {card.status} cannot be removed.")
         after = replace(card, customer_id=None, label=named.label, status=named.status, issued_at=None, expires_at=None)
         self.changes.append(CardChange("removed", card, after))
 
@@ -120,20 +120,20 @@ class _Stage:
         series = _series_of(named)
         if card is None:
             if not series.auto_create:
-                raise _refuse(named, ErrorCode.CARD_NOT_FOUND, "The org has no such card.")
+                raise _rejection(named, ErrorCode.CARD_NOT_FOUND, "The org has no such card.")
         elif card.series_id != series.id:
-            raise _refuse(named, ErrorCode.CARD_NOT_IN_SERIES, "The card is of another series.")
+            raise _rejection(named, ErrorCode.CARD_NOT_IN_SERIES, "The card is of another series.")
         elif card.customer_id in self.own_ids:
             self._change_status(named, card)
             return
         elif card.customer_id is not None:
             text = "Another customer holds this card."
-            raise _refuse(named, ErrorCode.CARD_TAKEN, text, (card.customer_id,))
+            raise _rejection(named, ErrorCode.CARD_TAKEN, text, (card.customer_id,))
         elif card.status is not CardStatus.NOT_ISSUED:
-            raise _refuse(named, ErrorCode.CARD_NOT_ISSUABLE, f"A card at {card.status} cannot be issued.")
+            raise _rejection(named, ErrorCode.CARD_NOT_ISSUABLE, f"A card at {card.status} cannot be issued.")
         if named.status not in ISSUABLE_STATUSES:
             text = "A card can only be issued with a label of ISSUED or ACTIVE."
-            raise _refuse(named, ErrorCode.LABEL_NOT_ISSUABLE, text)
+            raise _rejection(named, ErrorCode.LABEL_NOT_ISSUABLE, text)
         days = series.expiry_days
         after = Card(
             org_id=self.org_id,
@@ -157,7 +157,7 @@ class _Stage:
             return
         if named.status is not card.status and named.status not in STATUS_CHANGES[card.status]:
             text = f"A card at {card.status} cannot change to {named.status}."
-            raise _refuse(named, ErrorCode.CARD_TRANSITION_NOT_ALLOWED, text)
+            raise _rejection(named, ErrorCode.CARD_TRANSITION_NOT_ALLOWED, text)
         after = replace(card, customer_id=self.owner_id, label=named.label, status=named.status)
         self.changes.append(CardChange("status_changed", card, after))
 
@@ -181,7 +181,7 @@ class _Stage:
             if cap is not None and counts[series_id] > cap:
                 last = max(issued, key=lambda named: named.number)
                 text = f"The customer would hold more active cards of the series than its cap of {cap}."
-                self.errors.append(_refuse(last, ErrorCode.CARD_LIMIT_REACHED, text).error)
+                self.errors.append(_rejection(last, ErrorCode.CARD_LIMIT_REACHED, text).error)
 
     def exceeded_by_merge(self, counts: Counter[int], root_id: int) -> tuple[Problem, ...]:
         """A warning for each series whose cap the victim's cards exceed."""
@@ -202,5 +202,5 @@ def _series_of(named: PreparedCard) -> Series:
     return named.series
 
 
-def _refuse(named: PreparedCard, code: ErrorCode, text: str, customer_ids: tuple[int, ...] = ()) -> _CardError:
+def _rejection(named: PreparedCard, code: ErrorCode, text: str, customer_ids: tuple[int, ...] = ()) -> _CardError:
     return _CardError(problem(code, text, named.path, customer_ids=customer_ids))

@@ -140,7 +140,7 @@ def changed_references(old: Catalog, new: Catalog) -> Iterable[Reference]:
     """What stored data may not rest on for `new` to replace `old`.
 
     A source that goes or changes between single and multiple, a series that goes, a label that goes or stands
-    for another status. The store looks whether anything uses them; one use refuses the change.
+    for another status. The store looks whether anything uses them; one use is enough to refuse the change.
     """
     for name, kind in old.sources.items():
         if new.sources.get(name) != kind:

@@ -1,7 +1,7 @@
 """How many dead letters in a row a partition of a public topic has brought.
 
 In: the verdicts of a batch, what the partitions had before it. Out: what they have after it, and where its letters
-stood. Never: an answer that was given before (a replay, a drop) counted in any way.
+stood. Never: an answer that was given before (answered again, or dropped) counted in any way.
 
 A flood of dead letters is a bad deploy of a producer, or of ours: the worker stops then instead of draining the topic
 into its dead-letter topic. Counted by the partition that a message comes from, since that is what has an order.

@@ -46,7 +46,7 @@ _Located = Sequence[tuple[str, Item]] | Sequence[tuple[str, PlainItem]]
 """Items of an update, each with its JSON pointer."""
 
 
-class _Refused(Exception):
+class _Invalid(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
@@ -98,8 +98,8 @@ def _decode(message: Message) -> Request | DeadLetterReason:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, _reason(details[0], document), _org_of(document))
-    except _Refused as refused:
-        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, _org_of(document))
+    except _Invalid as invalid:
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, invalid.text, _org_of(document))
     request_id = wire.request_id or message.origin.request_id
     return Request(message, request_id, hashlib.sha256(body).digest(), command)
 
@@ -108,8 +108,8 @@ def _plain_request(message: Message, update: PlainUpdate, requested_at: datetime
     adds, removes = _plainly_located("add", update.add), _plainly_located("remove", update.remove)
     try:
         command = _updating(update, adds, removes, requested_at)
-    except _Refused as refused:
-        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, refused.text, update.org_id)
+    except _Invalid as invalid:
+        return DeadLetterReason(DeadLetterCode.INVALID_REQUEST, invalid.text, update.org_id)
     body_sha256 = hashlib.sha256(message.value or b"").digest()
     return Request(message, update.request_id or message.origin.request_id, body_sha256, command)
 
@@ -147,11 +147,11 @@ def _updating(
     update: IdentifierUpdate | PlainUpdate, adding: _Located, removing: _Located, requested_at: datetime | None
 ) -> UpdateIdentifiers:
     if not adding and not removing:
-        raise _Refused("/add: at least one of add and remove is needed")
+        raise _Invalid("/add: at least one of add and remove is needed")
     adds, card_adds = _named(adding, adding=True)
     removes, card_removes = _named(removing, adding=False)
     if adding and removing:
-        _refuse_overlap(adds, removes, card_adds, card_removes)
+        _check_overlap(adds, removes, card_adds, card_removes)
     return UpdateIdentifiers(
         org_id=update.org_id,
         customer_id=update.customer_id,
@@ -165,7 +165,7 @@ def _updating(
     )
 
 
-def _refuse_overlap(
+def _check_overlap(
     adds: Iterable[NamedIdentifier],
     removes: Iterable[NamedIdentifier],
     card_adds: Iterable[NamedCard],
@@ -174,11 +174,11 @@ def _refuse_overlap(
     removed = {(item.type, item.value) for item in removes}
     for named in adds:
         if (named.type, named.value) in removed:
-            raise _Refused(f"{named.path}: the same identifier stands in remove")
+            raise _Invalid(f"{named.path}: the same identifier stands in remove")
     removed_cards = {card.number for card in card_removes}
     for card in card_adds:
         if card.number in removed_cards:
-            raise _Refused(f"{card.path}: the same card stands in remove")
+            raise _Invalid(f"{card.path}: the same card stands in remove")
 
 
 def _customer(document: Any) -> tuple[CustomerRegistration, Command]:
@@ -199,9 +199,9 @@ def _customer(document: Any) -> tuple[CustomerRegistration, Command]:
 def _card(document: Any) -> tuple[CardRegistration, Command]:
     wire = CardRegistration.model_validate(document)
     if wire.series_id is None and wire.series_code is None:
-        raise _Refused("/seriesId: needed (or seriesCode)")
+        raise _Invalid("/seriesId: needed (or seriesCode)")
     if wire.series_id is not None and wire.series_code is not None:
-        raise _Refused("/seriesCode: seriesId and seriesCode exclude each other")
+        raise _Invalid("/seriesCode: seriesId and seriesCode exclude each other")
     return wire, RegisterCard(
         org_id=wire.org_id,
         number=wire.card_number,
@@ -246,7 +246,7 @@ def _named(items: _Located, *, adding: bool) -> tuple[tuple[NamedIdentifier, ...
     """The identifiers and the cards among the items, each once, at the path that names it first.
 
     Raises:
-        _Refused: if an item has a field too many or too few, or a card is named again with another series or label.
+        _Invalid: if an item has a field too many or too few, or a card is named again with another series or label.
     """
     identifiers: dict[tuple[str, str], NamedIdentifier] = {}
     cards: dict[str, NamedCard] = {}
@@ -262,7 +262,7 @@ def _named(items: _Located, *, adding: bool) -> tuple[tuple[NamedIdentifier, ...
         card = NamedCard(path, value, item.series_id or None, item.series_code or None, item.status_label or None)
         first = cards.setdefault(value, card)
         if (first.series_id, first.series_code, first.label) != (card.series_id, card.series_code, card.label):
-            raise _Refused(f"{path}: the same card stands in the list with another series or label")
+            raise _Invalid(f"{path}: the same card stands in the list with another series or label")
     return tuple(identifiers.values()), tuple(cards.values())
 
 
@@ -271,16 +271,16 @@ def _check_identifier(path: str, item: Item | PlainItem) -> None:
         return
     fields = {"seriesId": item.series_id, "seriesCode": item.series_code, "statusLabel": item.status_label}
     named = next(field for field, value in fields.items() if value)
-    raise _Refused(f"{path}/{named}: belongs to cards only")
+    raise _Invalid(f"{path}/{named}: belongs to cards only")
 
 
 def _check_card(path: str, item: Item | PlainItem, *, adding: bool) -> None:
     if item.series_id and item.series_code:
-        raise _Refused(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
+        raise _Invalid(f"{path}/seriesCode: seriesId and seriesCode exclude each other")
     if adding and not (item.series_id or item.series_code):
-        raise _Refused(f"{path}/seriesId: needed to add a card (or seriesCode)")
+        raise _Invalid(f"{path}/seriesId: needed to add a card (or seriesCode)")
     if adding and not item.status_label:
-        raise _Refused(f"{path}/statusLabel: needed to add a card")
+        raise _Invalid(f"{path}/statusLabel: needed to add a card")
 
 
 # ---------------------------------------------------------------- reasons

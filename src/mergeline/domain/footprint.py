@@ -7,7 +7,7 @@ database; the customers of whom everything must be read because a merge may move
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mergeline.domain.batch import Refused
+from mergeline.domain.batch import DeadLetter
 from mergeline.domain.commands import RegisterCard
 from mergeline.domain.prepare import Prepared
 from mergeline.domain.state import CardKey, CustomerKey, IdentifierKey, State
@@ -38,11 +38,11 @@ class Footprint:
         )
 
 
-def footprint(items: Sequence[Prepared | Refused]) -> Footprint:
-    """What the messages name. A request that the catalog stage refused names its request id only."""
+def footprint(items: Sequence[Prepared | DeadLetter]) -> Footprint:
+    """What the messages name. A request that the catalog stage rejected names its request id only."""
     touched = Footprint()
     for item in items:
-        if type(item) is Refused:
+        if type(item) is DeadLetter:
             touched.requests.add((item.reason.org_id, item.request_id))
             continue
         command = item.request.command
@@ -76,7 +76,7 @@ class Candidates:
     victims: set[CustomerKey]
 
 
-def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candidates:
+def merge_candidates(items: Sequence[Prepared | DeadLetter], state: State) -> Candidates:
     """Whom the merges of this batch may concern.
 
     An added identifier that requests of two roots in this batch add, or that the database gives to another customer
@@ -109,10 +109,10 @@ def merge_candidates(items: Sequence[Prepared | Refused], state: State) -> Candi
     return Candidates(everyone, {key for key in everyone if key in merging or _end(links, key) in chains})
 
 
-def _adds(items: Sequence[Prepared | Refused], state: State) -> Iterator[tuple[IdentifierKey, int, str]]:
+def _adds(items: Sequence[Prepared | DeadLetter], state: State) -> Iterator[tuple[IdentifierKey, int, str]]:
     """Each identifier that is to be added, the root that it is added to as things stand, and the request's id."""
     for item in items:
-        if type(item) is Refused or item.errors or type(item.request.command) is RegisterCard:
+        if type(item) is DeadLetter or item.errors or type(item.request.command) is RegisterCard:
             continue
         org_id, customer_id = item.request.command.org_id, item.request.command.customer_id
         root = state.root(org_id, customer_id)

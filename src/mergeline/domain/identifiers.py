@@ -35,8 +35,16 @@ class IdentifierStage(Struct, frozen=True, gc=False):
 def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits: Limits) -> IdentifierStage:
     """Removes and adds of `root` in the request's scope.
 
-    Rule numbers are those of SPEC section 4. A request without errors has at most one other customer in its
-    adds, who then becomes the survivor (rule 4).
+    An add goes by who holds that type and value in the org (SPEC section 4, which numbers the rules):
+
+    1. nobody, or `root` in other scopes only: a new entry in this scope;
+    2. `root` in this scope: it is already present;
+    3. another customer in this scope: it is taken, unless rule 4 makes that one the survivor of this request: then it
+       is already present there;
+    4. exactly one other customer, in other scopes only: `root` is merged into that one, who gets the new entry too;
+    5. over all adds, two or more other customers, in whatever scope: they conflict, and nothing changes.
+
+    So a request without errors has at most one other customer in its adds, who then becomes the survivor.
     """
     org_id, scope = root.org_id, prepared.scope
     adds_path = "/identifiers" if type(prepared.request.command) is RegisterCustomer else "/add"
@@ -68,7 +76,7 @@ def decide_identifiers(state: State, prepared: Prepared, root: Customer, limits:
         if places:
             matches.append(Match(entry, places))
     if len(others) > 1 or (taken and not survivors):
-        return IdentifierStage(errors=_refusal(taken, others, adds_path))
+        return IdentifierStage(errors=_rejection(taken, others, adds_path))
     merge = None
     if survivors:
         (survivor_id,) = survivors
@@ -104,7 +112,7 @@ def _already_present(item: NamedIdentifier) -> Problem:
     return problem(WarningCode.ALREADY_PRESENT, text, item.path, identifier_type=item.type)
 
 
-def _refusal(taken: list[tuple[NamedIdentifier, int]], others: set[int], adds_path: str) -> tuple[Problem, ...]:
+def _rejection(taken: list[tuple[NamedIdentifier, int]], others: set[int], adds_path: str) -> tuple[Problem, ...]:
     """One error for each taken add; one more that lists all holders where there are two or more."""
     errors = [
         problem(

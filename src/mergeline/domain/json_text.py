@@ -1,4 +1,4 @@
-"""Strict JSON: bytes to a Python value, refusing what parsers disagree about.
+"""Strict JSON: bytes to a Python value, or `Malformed` where parsers disagree.
 
 In: the bytes of a message. Out: the value; or `Malformed` (not UTF-8, not JSON, NaN or Infinity, duplicate
 keys), or `TooDeep`. Never: a value from a text that two parsers could read differently (the last of two equal
@@ -58,7 +58,7 @@ def _no_constant(_: str) -> float:
 
 def _integer(digits: str) -> int:
     # No field takes what is past 64 bits, so the first 20 characters, which are, stand for a longer one: int() of
-    # thousands of digits is refused or slow.
+    # thousands of digits is an error or slow.
     return int(digits[:20])
 
 

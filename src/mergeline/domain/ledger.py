@@ -5,7 +5,7 @@ In: a message and ledger rows. Out: one `Meaning`. Never: two places that decide
 | ledger has this request id | body  | origin | place | -> |
 | ---                        | ---   | ---    | ---   | -- |
 | no                         |       |        |       | DECIDE |
-| yes                        | same  | same   | same  | REPLAY: publish the stored bytes again |
+| yes                        | same  | same   | same  | ANSWERED: publish the stored bytes again |
 | yes                        | same  | same   | other | DROP: the router sent it twice |
 | yes                        | same  | other  |       | REPEAT: the stored outcome again, flagged |
 | yes                        | other |        |       | REUSED: an outcome that says so |
@@ -68,7 +68,7 @@ class Meaning(Enum):
     """What is to be done with a message."""
 
     DECIDE = "decide"
-    REPLAY = "replay"
+    ANSWERED = "answered"
     DROP = "drop"
     REPEAT = "repeat"
     REUSED = "reused"
@@ -95,7 +95,7 @@ class Ledger:
         """What the message means, and the row that says so (None for DECIDE)."""
         own = self._by_origin.get((org_id, request_id, origin))
         if own is not None and own.body_sha256 == body_sha256:
-            return (Meaning.REPLAY if own.at == at else Meaning.DROP), own
+            return (Meaning.ANSWERED if own.at == at else Meaning.DROP), own
         decided = self._decided.get((org_id, request_id))
         if decided is None:
             return Meaning.DECIDE, None

@@ -1,6 +1,6 @@
 """The bounds of a decision, as values that the composition root fills from the settings.
 
-In: nothing. Out: `Limits`. Never: a default that a setting could contradict unseen; they are the same.
+In: nothing. Out: `Limits`. Never: a default; those are the settings'.
 """
 
 from dataclasses import dataclass
@@ -15,5 +15,5 @@ class Limits:
     the outcome, which repeats its warnings, fits too.
     """
 
-    merge_max_entries: int = 5_000
-    event_max_bytes: int = 900_000
+    merge_max_entries: int
+    event_max_bytes: int

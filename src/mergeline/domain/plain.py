@@ -49,7 +49,7 @@ _DECODER: Final = msgspec.json.Decoder(PlainUpdate)
 _NOT_PLAIN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, PydanticCustomError)
 _QUOTE: Final = 0x22
 # An escape may stand for anything; DEL and, behind the byte C2, the C1 characters are control characters. JSON itself
-# refuses the others.
+# takes none of the others.
 _BACKSLASH: Final = 0x5C
 _DEL: Final = 0x7F
 _C2: Final = 0xC2

@@ -16,7 +16,7 @@ from mergeline.domain.values import normalise
 from mergeline.domain.vocabulary import COUNTED_STATUSES, CardStatus, ErrorCode
 
 NO_SCOPE: Final = Scope("", "")
-"""Of requests that are refused before their scope matters, and of cards."""
+"""Of requests that are rejected before their scope matters, and of cards."""
 
 
 class PreparedCard(Struct, frozen=True, gc=False):
@@ -61,7 +61,7 @@ def prepare(request: Request, catalog: Catalog | None) -> Prepared:
     if type(command) is UpdateIdentifiers:
         if command.removes:
             removes = stage.identifiers(command.removes, blockable=False)
-            stage.refuse_overlap(adds, removes)
+            stage.reject_overlap(adds, removes)
         if command.card_adds:
             card_adds = stage.cards(command.card_adds, stage.added_card)
         if command.card_removes:
@@ -103,8 +103,8 @@ class _Stage:
                 kept.setdefault((item.type, value), item if same else NamedIdentifier(item.path, item.type, value))
         return tuple(kept.values())
 
-    def refuse_overlap(self, adds: Iterable[NamedIdentifier], removes: Iterable[NamedIdentifier]) -> None:
-        """What only normalising makes equal in both lists (equal as written is refused by `decode`)."""
+    def reject_overlap(self, adds: Iterable[NamedIdentifier], removes: Iterable[NamedIdentifier]) -> None:
+        """What only normalising makes equal in both lists (equal as written makes a dead letter in `decode`)."""
         removed = {(item.type, item.value) for item in removes}
         for item in adds:
             if (item.type, item.value) in removed:

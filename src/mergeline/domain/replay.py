@@ -12,12 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from mergeline.domain.messages import Outgoing
-from mergeline.domain.vocabulary import Topic
-
-COUNTED_TOPICS: Final = frozenset(
-    (Topic.CUSTOMER_MERGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED, Topic.IDENTIFIERS_CHANGED)
-)
-"""Those of change events, each of which counts its customer's version by one."""
+from mergeline.domain.vocabulary import CHANGE_TOPICS
 
 
 class _Versioned(Struct, rename="camel"):
@@ -34,7 +29,7 @@ def in_order(records: Sequence[Outgoing]) -> list[Outgoing]:
     """
     places: defaultdict[tuple[str, bytes | None], list[int]] = defaultdict(list)
     for place, record in enumerate(records):
-        if record.topic in COUNTED_TOPICS:
+        if record.topic in CHANGE_TOPICS:
             places[record.topic, record.key].append(place)
     ordered = list(records)
     for numbers in places.values():

@@ -109,7 +109,7 @@ class State:
             self._move_entry(org_id, entry, None)
         if decision.merge is not None:
             self._merge(org_id, decision.merge, decision.occurred_at)
-        target_id = decision.merged_into if decision.merged_into is not None else decision.applied_to
+        target_id = decision.version_of
         if target_id is not None:
             for entry in decision.added:
                 self._move_entry(org_id, entry, target_id)

@@ -40,6 +40,10 @@ OUTCOME_TOPICS: Final = {
 }
 """By input topic, where its requests are answered."""
 DEAD_LETTER_SUFFIX: Final = "-dlt"
+CHANGE_TOPICS: Final = frozenset(
+    (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
+)
+"""Those of change events, each of which counts its customer's version by one."""
 
 
 def dead_letter_topic(topic: str) -> str:
@@ -80,14 +84,12 @@ COUNTED_STATUSES: Final = frozenset({CardStatus.ISSUED, CardStatus.ACTIVE, CardS
 """What `maxActiveCardsPerCustomer` counts, and what needs an owner."""
 ISSUABLE_STATUSES: Final = frozenset({CardStatus.ISSUED, CardStatus.ACTIVE})
 FINAL_STATUSES: Final = frozenset({CardStatus.EXPIRED, CardStatus.DELETED})
-"""A card that stands at one of these cannot leave its customer."""
-
-_END: Final = frozenset({CardStatus.EXPIRED, CardStatus.DELETED})
+"""A card that stands at one of these changes no more, and cannot leave its customer."""
 STATUS_CHANGES: Final[dict[CardStatus, frozenset[CardStatus]]] = {
     CardStatus.NOT_ISSUED: frozenset(),
-    CardStatus.ISSUED: _END | {CardStatus.ACTIVE, CardStatus.SUSPENDED},
-    CardStatus.ACTIVE: _END | {CardStatus.SUSPENDED},
-    CardStatus.SUSPENDED: _END | {CardStatus.ACTIVE},
+    CardStatus.ISSUED: FINAL_STATUSES | {CardStatus.ACTIVE, CardStatus.SUSPENDED},
+    CardStatus.ACTIVE: FINAL_STATUSES | {CardStatus.SUSPENDED},
+    CardStatus.SUSPENDED: FINAL_STATUSES | {CardStatus.ACTIVE},
     CardStatus.EXPIRED: frozenset(),
     CardStatus.DELETED: frozenset(),
 }

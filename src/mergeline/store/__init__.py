@@ -6,31 +6,13 @@ In: messages; partitions; catalogs. Out: answers that are committed; what is sto
     schema.sql, migrations/, migrations, days     the tables, and how they come to be (worker_grants.sql: for whom)
     queries.sql, queries, statements              every statement by name; a connection that speaks only in those
     pool, connecting                              connections of a worker; one of a command
+    options                                       the bounds and names that all of this is told
     apply                                         the way of a batch: `Store.apply`
-      replays, catalog_cache, locks               ... its steps, in order
-      read, write, progress (rows, framing)
+      answered, catalog_cache, locks, read,       ... its steps, in order
+      dead_letter_runs, write, progress (parts)
+    rows, framing                                 values as the database has them, and back
     failures, attempts                            what an error means; a batch until it is through
-    ownership                                     who may publish: `claim`, `horizons`
-    catalogs, reading, pruning                    what commands do: apply and show, show, prune
-    invariants (versions, sorting)                ... and verify
+    ownership, incarnations                       who may publish: `claim`, `horizons`; which of a topic's logs is meant
+    catalogs, showing, published, pruning         what commands do: apply and show, show and redrive, replay, prune
+    invariants, versions, sorting                 ... and verify
 """
-
-from mergeline.store.apply import Store
-from mergeline.store.attempts import apply_with_retries
-from mergeline.store.options import Options, Retries
-from mergeline.store.ownership import Claim, Owner, claim, horizons
-from mergeline.store.pool import open_pool
-from mergeline.store.write import Progress
-
-__all__ = [
-    "Claim",
-    "Options",
-    "Owner",
-    "Progress",
-    "Retries",
-    "Store",
-    "apply_with_retries",
-    "claim",
-    "horizons",
-    "open_pool",
-]

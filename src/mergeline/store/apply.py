@@ -4,7 +4,7 @@ In: messages in order; how far their partitions got; how far the ledger's answer
 order, committed together with everything they change. Never: a statement a message, a decision on what was read
 without its lock, or half a batch.
 
-    replays -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> judge -> write -> commit ]
+    answered -> decode -> [ catalogs -> prepare -> footprint -> discover -> lock -> read -> judge -> write -> commit ]
                               ^                                              |                  (and answer,
                               +---- what was found is more than was locked --+                   meanwhile)
                                           at most LOCK_ROUNDS_MAX times
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from mergeline.domain.batch import Answer, Refused, answer_batch, judge_batch
+from mergeline.domain.batch import Answer, DeadLetter, answer_batch, judge_batch
 from mergeline.domain.commands import Request
 from mergeline.domain.decode import decode_all
 from mergeline.domain.footprint import Footprint, footprint
@@ -26,19 +26,20 @@ from mergeline.domain.messages import Coordinate, DeadLetterReason, Message, Pla
 from mergeline.domain.prepare import Prepared, prepare
 from mergeline.domain.state import CustomerKey
 from mergeline.domain.vocabulary import DeadLetterCode
+from mergeline.store.answered import at_or_below, read_answered
 from mergeline.store.catalog_cache import CatalogCache, Versioned, outdated
+from mergeline.store.dead_letter_runs import CheckRuns, count_runs
 from mergeline.store.failures import Unsettled
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.options import Options
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S
-from mergeline.store.progress import CheckRuns, count_runs
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.read import discover, read_holdings, read_ledger, read_named
-from mergeline.store.replays import at_or_below, read_replays
-from mergeline.store.statements import GIVEN_UP, OnStatement, Statements, bounds
-from mergeline.store.write import Progress, write, write_progress
+from mergeline.store.statements import OnStatement, Statements, bounds, statements_of
+from mergeline.store.write import write
 
 LOCK_ROUNDS_MAX: Final = 5
-NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
+EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
 class _Uncovered(Exception):
@@ -63,9 +64,9 @@ class Store:
         self,
         messages: Sequence[Message],
         *,
-        progress: Mapping[Place, Progress] = NONE,
-        horizons: Mapping[Place, int] = NONE,
-        forced: Mapping[Coordinate, str] = NONE,
+        progress: Mapping[Place, Progress] = EMPTY,
+        horizons: Mapping[Place, int] = EMPTY,
+        forced: Mapping[Coordinate, str] = EMPTY,
         check_runs: CheckRuns | None = None,
     ) -> list[Answer]:
         """Answer the messages, in order, in one transaction.
@@ -73,7 +74,7 @@ class Store:
         Args:
             messages: what was read, in order within each partition.
             progress: how far partitions got before; raised together with the batch.
-            horizons: the highest offset of each partition that the ledger has an answer for (`Store.horizons`).
+            horizons: the highest offset of each partition that the ledger has an answer for (`ownership.horizons`).
             forced: messages, by where they were read, that become dead letters `PROCESSING_FAILED` with this text.
             check_runs: told how many dead letters in a row each origin partition has now; may raise to undo it all.
 
@@ -82,7 +83,7 @@ class Store:
                 the commit was lost: the ledger knows, so applying the batch again is right either way.
         """
         async with self.statements() as db:
-            answers = await self._replays(db, messages, horizons)
+            answers = await self._answered(db, messages, horizons)
             left = [message for message in messages if message.at not in answers] if answers else messages
             decided = await self._in_rounds(db, _decoded(left, forced), progress, check_runs)
         if not answers:
@@ -93,14 +94,13 @@ class Store:
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[Statements]:
         """A connection of the pool."""
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-            try:
-                yield Statements(connection, self._on_statement)
-            except GIVEN_UP:
-                connection.terminate()  # or the pool would wait once more, for a cancellation that nobody answers
-                raise
+        async with (
+            self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            statements_of(connection, self._on_statement) as db,
+        ):
+            yield db
 
-    async def _replays(
+    async def _answered(
         self, db: Statements, messages: Sequence[Message], horizons: Mapping[Place, int]
     ) -> dict[Coordinate, Answer]:
         again = at_or_below(messages, horizons)
@@ -108,12 +108,12 @@ class Store:
             return {}
         async with db.transaction(self.bounds):
             await db.fetch("barrier")
-            return await read_replays(db, again, self.options.topic_prefix)
+            return await read_answered(db, again, self.options.topic_prefix)
 
     async def _in_rounds(
         self,
         db: Statements,
-        items: Sequence[Request | Refused],
+        items: Sequence[Request | DeadLetter],
         progress: Mapping[Place, Progress],
         check_runs: CheckRuns | None,
     ) -> list[Answer]:
@@ -123,7 +123,7 @@ class Store:
             org_ids = {item.command.org_id for item in items if type(item) is Request}
             catalogs = await self._catalogs.get(db, org_ids)
             prepared = [
-                item if type(item) is Refused else prepare(item, catalogs[item.command.org_id].catalog)
+                item if type(item) is DeadLetter else prepare(item, catalogs[item.command.org_id].catalog)
                 for item in items
             ]
             touched = footprint(prepared)
@@ -142,7 +142,7 @@ class Store:
     async def _decide(
         self,
         db: Statements,
-        prepared: Sequence[Prepared | Refused],
+        prepared: Sequence[Prepared | DeadLetter],
         touched: Footprint,
         catalogs: Mapping[int, Versioned],
         progress: Mapping[Place, Progress],
@@ -166,24 +166,24 @@ class Store:
         return answers
 
 
-def _decoded(messages: Sequence[Message], forced: Mapping[Coordinate, str]) -> list[Request | Refused]:
+def _decoded(messages: Sequence[Message], forced: Mapping[Coordinate, str]) -> list[Request | DeadLetter]:
     """The request of each message; or what is to be said where there is none, or it must not be tried again."""
     decoded = iter(decode_all([message for message in messages if message.at not in forced]))
     return [
-        _forced(message, forced[message.at]) if message.at in forced else _refused(message, next(decoded))
+        _forced(message, forced[message.at]) if message.at in forced else _or_dead_letter(message, next(decoded))
         for message in messages
     ]
 
 
-def _refused(message: Message, request: Request | DeadLetterReason) -> Request | Refused:
-    return Refused(message, request, message.origin.request_id) if type(request) is DeadLetterReason else request
+def _or_dead_letter(message: Message, request: Request | DeadLetterReason) -> Request | DeadLetter:
+    return DeadLetter(message, request, message.origin.request_id) if type(request) is DeadLetterReason else request
 
 
-def _forced(message: Message, text: str) -> Refused:
+def _forced(message: Message, text: str) -> DeadLetter:
     try:
-        item = _refused(message, *decode_all([message]))
+        item = _or_dead_letter(message, *decode_all([message]))
     except Exception:  # noqa: BLE001 (`decode_all` never raises; if it should, the message was isolated, and ends here)
-        item = _refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text))
-    if type(item) is Refused:
+        item = _or_dead_letter(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text))
+    if type(item) is DeadLetter:
         return item
-    return Refused(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, item.org_id), item.request_id)
+    return DeadLetter(message, DeadLetterReason(DeadLetterCode.PROCESSING_FAILED, text, item.org_id), item.request_id)

@@ -22,11 +22,11 @@ import structlog
 
 from mergeline.domain.batch import Answer
 from mergeline.domain.messages import Coordinate, Message, Place
-from mergeline.store.apply import NONE, Store
+from mergeline.store.apply import EMPTY, Store
+from mergeline.store.dead_letter_runs import CheckRuns
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.options import Retries
-from mergeline.store.progress import CheckRuns
-from mergeline.store.write import Progress
+from mergeline.store.progress import Progress
 
 POISON_ATTEMPTS_MAX: Final = 2
 """A failure that looks like a message's own is tried once more before the batch is taken apart for it."""
@@ -37,8 +37,8 @@ async def apply_with_retries(
     store: Store,
     messages: Sequence[Message],
     *,
-    progress: Mapping[Place, Progress] = NONE,
-    horizons: Mapping[Place, int] = NONE,
+    progress: Mapping[Place, Progress] = EMPTY,
+    horizons: Mapping[Place, int] = EMPTY,
     check_runs: CheckRuns | None = None,
 ) -> list[Answer]:
     """Answer the messages, whatever it takes within the bounds of `store.options.retries`; see `Store.apply`.

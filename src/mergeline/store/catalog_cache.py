@@ -8,6 +8,7 @@ changes.
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ class Versioned:
     catalog: Catalog | None
 
 
-NONE = Versioned(0, None)
+NO_CATALOG: Final = Versioned(0, None)
 
 
 class CatalogCache:
@@ -41,7 +42,7 @@ class CatalogCache:
         known = {org_id: self._by_org[org_id] for org_id in wanted if org_id in self._by_org}
         unknown = [org_id for org_id in wanted if org_id not in known]
         if unknown:
-            known |= dict.fromkeys(unknown, NONE)
+            known |= dict.fromkeys(unknown, NO_CATALOG)
             for row in await db.fetch("catalogs_newest", unknown):
                 known[row["org_id"]] = Versioned(row["version"], parse(row["document"], row["org_id"]))
         for org_id, versioned in known.items():

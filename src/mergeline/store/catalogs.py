@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from mergeline.domain.catalog import Catalog, Reference, changed_references
-from mergeline.store.catalog_cache import NONE, Versioned, parse, parse_references
+from mergeline.store.catalog_cache import NO_CATALOG, Versioned, parse, parse_references
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.locks import catalog_lock, lock
 from mergeline.store.statements import Connection, OnStatement, Statements, columns_of, operator_bounds
@@ -68,7 +68,7 @@ async def _newest(db: Statements, org_ids: Sequence[int]) -> dict[int, Versioned
     """What is stored, as far as it says what data may rest on: it is replaced also where it is not valid any more."""
     rows = await db.fetch("catalogs_newest", list(org_ids))
     found = {row["org_id"]: Versioned(row["version"], parse_references(row["document"], row["org_id"])) for row in rows}
-    return dict.fromkeys(org_ids, NONE) | found
+    return dict.fromkeys(org_ids, NO_CATALOG) | found
 
 
 async def _uses(db: Statements, old: Catalog | None, new: Catalog) -> list[str]:

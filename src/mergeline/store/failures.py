@@ -1,7 +1,7 @@
 """What a failure of the store means, decided in one place.
 
-In: an exception. Out: its `Kind`, and a description that may be logged and published. Never: the text of a database
-error (its DETAIL carries values of the request), or a second place that reads an SQLSTATE.
+In: an exception. Out: its `Kind`, and a description that may be logged (`logs` asks for it too) and published. Never:
+the text of a database error (its DETAIL carries values of the request), or a second place that reads an SQLSTATE.
 
     MergelineError
     └── StoreError
@@ -51,7 +51,9 @@ class Overtaken(StoreError):
 
 
 class Forgotten(StoreError):
-    """The database has not what this process has stored: a standby took over without the last commits, or so."""
+    """The database no longer has rows that this process committed: most likely a standby took over without the last
+    commits.
+    """
 
     def __init__(self) -> None:
         super().__init__(

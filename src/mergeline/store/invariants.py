@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection
+from mergeline.store.statements import Connection, Statements
 from mergeline.store.versions import wrong_versions
 
 ROWS_PAGE: Final = 1_000
@@ -60,13 +59,14 @@ async def verify(connection: Connection, kept_from: date = date.min) -> AsyncIte
         connection: to the database; it can be a standby.
         kept_from: the first day of the ledger that no `prune` may touch.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.fetch(SQL["verify_bounds"], f"{IDLE_MS_MAX}ms")
+    db = Statements(connection)
+    async with db.snapshot():
+        await db.fetch("verify_bounds", f"{IDLE_MS_MAX}ms")
         for rule, query in RULES.items():
             arguments = (kept_from,) if rule in OF_KEPT_DAYS else ()
-            async for row in connection.cursor(SQL[query], *arguments, prefetch=ROWS_PAGE):
+            async for row in db.stream(query, *arguments, page=ROWS_PAGE):
                 yield Offence(rule, row["offender"])
-        async for text in wrong_versions(connection):
+        async for text in wrong_versions(db):
             yield Offence(VERSIONS_RULE, text)
-        (row,) = await connection.fetch(SQL["verify_counts"])
+        (row,) = await db.fetch("verify_counts")
         yield Summary(dict(row), (*RULES, VERSIONS_RULE))

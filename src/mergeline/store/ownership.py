@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mergeline.domain.messages import Place
+from mergeline.store.answered import read_horizons
 from mergeline.store.apply import Store
-from mergeline.store.replays import read_horizons
 from mergeline.store.statements import Statements, columns_of
 
 

@@ -8,8 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection
+from mergeline.store.statements import Connection, Statements
 
 CONNECT_TIMEOUT_S: Final = 5.0
 ACQUIRE_TIMEOUT_S: Final = 30.0
@@ -26,7 +25,7 @@ PEER_GONE_AFTER: Final = {
 """11 s, in settings of the server for this connection; by its defaults it would be hours."""
 
 
-async def open_pool(database_url: str, connections_max: int = 4, statement_ms_max: int = 10_000) -> asyncpg.Pool:
+async def open_pool(database_url: str, connections_max: int, statement_ms_max: int) -> asyncpg.Pool:
     """A pool that connects when it is first used.
 
     Args:
@@ -54,8 +53,9 @@ async def let_the_server_notice(connection: Connection) -> None:
 
     Its own time-outs end what is idle in a transaction, but not what waits for the rest of a prepare.
     """
+    db = Statements(connection)
     for name, value in PEER_GONE_AFTER.items():
-        await connection.execute(SQL["setting"], name, value)
+        await db.execute("setting", name, value)
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:

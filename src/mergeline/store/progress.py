@@ -1,50 +1,58 @@
-"""How many dead letters in a row partitions brought: a column of `partition_owner`.
+"""How far partitions got: `published_offset` and `answered_offset` of `partition_owner`.
 
-In: verdicts, and the runs as they were read. Out: runs counted on. Never: a lock on the rows of a public topic (which
-all workers share) in a batch that changes no run.
+In: what whoever publishes a partition knows of it, and the verdicts of a batch. Out: both raised, in the statement
+that writes what nearly every batch changes. Never: an offset that goes back, or a write into a database that has lost
+what was stored (`Forgotten` instead).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from mergeline.domain import dead_letters
 from mergeline.domain.batch import Verdict
 from mergeline.domain.messages import Place
+from mergeline.store.failures import Forgotten
+from mergeline.store.parts import NOTHING, Parts, write_parts
 from mergeline.store.statements import Statements, columns_of
 
-CheckRuns = Callable[[Mapping[Place, int], Mapping[Place, Sequence[int]]], None]
-"""Told the runs of dead letters after a batch, and the offsets of those in it; what it raises undoes the batch."""
+
+class Progress(NamedTuple):
+    """What whoever publishes a partition knows of it, from before the batch."""
+
+    published_offset: int
+    """The first offset not known to be published."""
+    answered_offset: int = 0
+    """The first offset not known to be stored: the database must say this much, or more."""
 
 
-async def count_runs(
-    db: Statements,
-    group_id: str,
-    verdicts: Sequence[Verdict],
-    before: Mapping[Place, int],
-    published: Iterable[Place],
-    check: CheckRuns | None,
-) -> None:
-    """Carry on the runs of the partitions that the messages come from.
+async def write_progress(db: Statements, group_id: str, progress: Mapping[Place, Progress]) -> None:
+    """Raise `published_offset` of each partition; it never goes back.
 
-    Args:
-        db: in the batch's transaction.
-        group_id: whose partitions.
-        verdicts: of the batch.
-        before: the runs as they were read.
-        published: the rows of which `write` is to raise the offset: locked together with those of changed runs.
-        check: told the runs, and the dead letters of this batch.
+    Raises:
+        Forgotten: if the database knows of less of a partition than was stored.
     """
-    runs = dead_letters.runs(verdicts, before)
-    if not runs:
-        return
-    if any(run != before.get(place, 0) for place, run in runs.items()):
-        # Rows are locked in one order by everybody, so those of `write` are locked here too.
-        locked = columns_of(sorted({*runs, *published}), 2)
-        await db.execute("partitions_insert", group_id, *locked)  # what is not there cannot be locked
-        rows = await db.fetch("partitions_lock", group_id, *locked)
-        before = {Place(row["topic"], row["partition"]): row["dead_letters_in_a_row"] for row in rows}
-        runs = dead_letters.runs(verdicts, before)
-        changed = [(*place, run) for place, run in sorted(runs.items()) if run != before.get(place, 0)]
-        if changed:
-            await db.execute("runs_write", group_id, *columns_of(changed, 3))
-    if check is not None:
-        check(runs, dead_letters.letters(verdicts))
+    if progress:
+        await write_common(db, NOTHING, (), group_id, progress)
+
+
+async def write_common(
+    db: Statements, parts: Parts, verdicts: Sequence[Verdict], group_id: str, progress: Mapping[Place, Progress]
+) -> None:
+    """What nearly every batch changes (`COMMON`), and how far partitions got and are answered with its verdicts.
+
+    Raises:
+        Overtaken: if a row is not as it was read.
+        Forgotten: if the database knows of less of a partition than was stored.
+    """
+    rows = _rows(progress, verdicts)
+    written = await write_parts(db, "write", parts, group_id, *columns_of(rows, 5))
+    if written["progress_write"] != len(rows):
+        raise Forgotten
+
+
+def _rows(progress: Mapping[Place, Progress], verdicts: Sequence[Verdict]) -> list[tuple[Any, ...]]:
+    """Topic, partition, how far it was published, how far it is answered with this batch, and how far it was before."""
+    answered = {verdict.message.at[:2]: verdict.message.at.offset + 1 for verdict in verdicts}  # offsets rise
+    return [
+        (*place, known.published_offset, answered.get((*place,)), known.answered_offset)
+        for place, known in sorted(progress.items())
+    ]

@@ -20,11 +20,10 @@ import asyncpg
 from mergeline.domain.incarnations import FIRST, incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
-from mergeline.store.days import DAYS_LOCK
+from mergeline.store.days import days_locked
 from mergeline.store.incarnations import read_incarnations
-from mergeline.store.queries import SQL
-from mergeline.store.statements import Connection, Statements, bounds, operator_bounds
-from mergeline.store.write import Progress, write_progress
+from mergeline.store.progress import Progress, write_progress
+from mergeline.store.statements import Connection, Statements, bounds
 
 REQUESTS_PAGE: Final = 2_000
 """Rows of the ledger whose request ids go in one transaction; it takes milliseconds."""
@@ -54,7 +53,8 @@ class OldDay:
 
 async def old_days(connection: Connection, keep_days: int) -> list[OldDay]:
     """The days before the last `keep_days` and today, by the clock of the database, which dates the rows."""
-    return [OldDay(row["day"], row["bytes"]) for row in await connection.fetch(SQL["ledger_old_days"], keep_days)]
+    rows = await Statements(connection).fetch("ledger_old_days", keep_days)
+    return [OldDay(row["day"], row["bytes"]) for row in rows]
 
 
 async def check_published(
@@ -75,9 +75,9 @@ async def check_published(
     Raises:
         Unpublished: naming the first partition with such an answer, in a topic that was not reset since.
     """
-    positions = {}
-    numbers = {topic: now.number for topic, now in (await read_incarnations(Statements(connection))).items()}
-    for row in await connection.fetch(SQL["ledger_ends"], group_id, day):
+    db, positions = Statements(connection), {}
+    numbers = {topic: now.number for topic, now in (await read_incarnations(db)).items()}
+    for row in await db.fetch("ledger_ends", group_id, day):
         topic, partition, at_offset, known = row
         if incarnation_of(topic) < numbers.get(topic_of(topic), FIRST):
             continue  # a log that is no more: what was not published of it was said when it was reset
@@ -97,7 +97,7 @@ async def check_rights(connection: Connection) -> None:
     Raises:
         SetupError: if it may not drop days, or not delete request ids.
     """
-    if not await connection.fetchval(SQL["may_drop_days"]):
+    if not await Statements(connection).fetch_value("may_drop_days"):
         raise SetupError("This role of the database may not prune. Use the role that migrates it.")
 
 
@@ -113,17 +113,15 @@ async def drop_day(connection: Connection, day: date, group_id: str, published: 
     """
     positions = await check_published(connection, day, group_id, published)
     # Kafka forgets a group's offsets in time. What was published must not be read again then, without its answers.
-    known = {place: Progress(offset) for place, offset in positions.items()}
-    await write_progress(Statements(connection), group_id, known)
-    dropped = await _drop_requests(connection, day)
-    while await _rows(connection, "ledger_default_drop", day, REQUESTS_PAGE):
+    db, known = Statements(connection), {place: Progress(offset) for place, offset in positions.items()}
+    await write_progress(db, group_id, known)
+    dropped = await _drop_requests(db, day)
+    while await db.execute("ledger_default_drop", day, REQUESTS_PAGE):
         pass
     for _ in range(ATTEMPTS_MAX):
         try:
-            async with connection.transaction(isolation="read_committed"):
-                await connection.execute(operator_bounds(DROP_LOCK_WAIT_MS))
-                await connection.execute(SQL["lock_one"], DAYS_LOCK)
-                await connection.execute(SQL["ledger_drop_day"], day)
+            async with days_locked(db, DROP_LOCK_WAIT_MS):
+                await db.execute("ledger_drop_day", day)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await _pause()
         else:
@@ -131,15 +129,15 @@ async def drop_day(connection: Connection, day: date, group_id: str, published: 
     raise Busy(_busy(day))
 
 
-async def _drop_requests(connection: Connection, day: date) -> int:
+async def _drop_requests(db: Statements, day: date) -> int:
     dropped, last, attempts = 0, ("", -1, -1), 0
     while True:
-        async with connection.transaction(isolation="read_committed"):
-            # The bounds of a batch: among them, that rows are looked up one by one, with a plan for tables as they are.
-            await connection.execute(bounds(STATEMENT_MS_MAX, STATEMENT_MS_MAX, STATEMENT_MS_MAX))
-            page = await connection.fetchrow(SQL["requests_drop"], day, *last, REQUESTS_PAGE)
-        if page is None:
+        # The bounds of a batch: among them, that rows are looked up one by one, with a plan for tables as they are.
+        async with db.transaction(bounds(STATEMENT_MS_MAX, STATEMENT_MS_MAX, STATEMENT_MS_MAX)):
+            pages = await db.fetch("requests_drop", day, *last, REQUESTS_PAGE)
+        if not pages:
             return dropped
+        (page,) = pages
         dropped += page["dropped"]
         if not page["busy"]:
             last, attempts = (page["at_topic"], page["at_partition"], page["at_offset"]), 0
@@ -160,8 +158,3 @@ def _busy(day: date) -> str:
 
 async def _pause() -> None:
     await asyncio.sleep(random.uniform(0, ATTEMPT_PAUSE_S))  # noqa: S311 (nothing secret)
-
-
-async def _rows(connection: Connection, name: str, *arguments: object) -> int:
-    """How many rows a statement wrote."""
-    return int((await connection.execute(SQL[name], *arguments)).split()[-1])

@@ -16,7 +16,6 @@ from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from mergeline.domain.ledger import LedgerRow, RowKind
-from mergeline.store.queries import SQL
 from mergeline.store.rows import day_of, ledger_row_of
 from mergeline.store.statements import Connection, Statements, bounds
 
@@ -40,13 +39,13 @@ class Window:
 
 async def first_day(connection: Connection) -> date | None:
     """The first day that the ledger has; None for one without days."""
-    found: date | None = await connection.fetchval(SQL["ledger_first_day"])
+    found: date | None = await Statements(connection).fetch_value("ledger_first_day")
     return found
 
 
 async def database_time(connection: Connection) -> datetime:
     """By the clock that dates the rows."""
-    found: datetime = await connection.fetchval(SQL["now"])
+    found: datetime = await Statements(connection).fetch_value("now")
     return found
 
 

@@ -179,7 +179,7 @@ cross join lateral (
     offset 0
 ) as found;
 
--- name: replays
+-- name: answered
 -- What was answered before, by the place it was read at.
 select found.*
 from unnest($1::text[], $2::integer[], $3::bigint[]) as place (topic, partition, "offset")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mergeline.domain.answers import Entry, Scope
-from mergeline.domain.batch import Refused
+from mergeline.domain.batch import DeadLetter
 from mergeline.domain.footprint import Footprint, counted, merge_candidates
 from mergeline.domain.ledger import Ledger
 from mergeline.domain.limits import Limits
@@ -57,14 +57,16 @@ class Named:
     """Dead letters in a row of the partitions that the messages come from."""
 
 
-def _identity(item: Prepared | Refused) -> tuple[RequestKey, Coordinate]:
-    if type(item) is Refused:
+def _identity(item: Prepared | DeadLetter) -> tuple[RequestKey, Coordinate]:
+    if type(item) is DeadLetter:
         return (item.reason.org_id, item.request_id), item.message.origin
     request = item.request
     return (request.command.org_id, request.request_id), request.message.origin
 
 
-async def read_named(db: Statements, items: Sequence[Prepared | Refused], touched: Footprint, group_id: str) -> Named:
+async def read_named(
+    db: Statements, items: Sequence[Prepared | DeadLetter], touched: Footprint, group_id: str
+) -> Named:
     """The named rows, as they are under the locks."""
     origins = {origin[:2] for _, origin in map(_identity, items)}
     customers, entries, cards, versions, requests, runs = await db.fetch_lists(
@@ -107,7 +109,7 @@ class Known:
     ids: frozenset[RequestKey]
 
 
-async def read_ledger(db: Statements, items: Sequence[Prepared | Refused], requests: Sequence[JsonRow]) -> Known:
+async def read_ledger(db: Statements, items: Sequence[Prepared | DeadLetter], requests: Sequence[JsonRow]) -> Known:
     """The decided rows of the request ids that are known, and the other rows of these very messages."""
     if not requests:
         return Known(Ledger(), frozenset())
@@ -120,7 +122,7 @@ async def read_ledger(db: Statements, items: Sequence[Prepared | Refused], reque
 
 async def read_holdings(
     db: Statements,
-    items: Sequence[Prepared | Refused],
+    items: Sequence[Prepared | DeadLetter],
     touched: Footprint,
     state: State,
     limits: Limits,

@@ -1,8 +1,9 @@
 """One connection, seen as the named statements of `queries.sql`.
 
 In: a connection of asyncpg, and optionally whom to tell of each statement before it is sent (the seam at which tests
-hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it.
-A statement is a round trip, which under load takes longer than most of the work that it asks for: so they are few.
+hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it,
+but for `migrations`, whose scripts have no names. A statement is a round trip, which under load takes longer than most
+of the work that it asks for: so they are few.
 
 A column travels as the text of an array, and PostgreSQL reads it there: of a list, asyncpg asks whether each element
 is a list again, through an abstract base class, which took a tenth of a batch.
@@ -56,10 +57,21 @@ class Statements:
         await self._announce(name)
         return await self._connection.fetch(SENT[name], *map(_sent, arguments))
 
+    async def fetch_value(self, name: str, *arguments: object) -> Any:
+        """The value of a query that has one."""
+        ((found,),) = await self.fetch(name, *arguments)
+        return found
+
     async def fetch_lists(self, name: str, *arguments: object) -> list[list[list[Any]]]:
         """The one row of a query whose columns are lists of rows in JSON, or null for none."""
         ((*columns,),) = await self.fetch(name, *arguments)
         return [[] if column is None else orjson.loads(column) for column in columns]
+
+    async def stream(self, name: str, *arguments: object, page: int) -> AsyncIterator[asyncpg.Record]:
+        """The rows of a query, one by one, of which `page` at a time are fetched; in a transaction."""
+        await self._announce(name)
+        async for row in self._connection.cursor(SENT[name], *map(_sent, arguments), prefetch=page):
+            yield row
 
     async def execute(self, name: str, *arguments: object) -> int:
         """Run a statement; how many rows it wrote."""
@@ -86,6 +98,12 @@ class Statements:
             raise
         await self._commit()
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """A transaction that changes nothing, and reads everything as of one moment."""
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            yield
+
     async def _commit(self) -> None:
         """Commit, and hear what the server has to say of it.
 
@@ -110,6 +128,16 @@ class Statements:
     async def _announce(self, name: str) -> None:
         if self._on_statement is not None:
             await self._on_statement(name)
+
+
+@asynccontextmanager
+async def statements_of(connection: Connection, on_statement: OnStatement | None = None) -> AsyncIterator[Statements]:
+    """The statements of a connection, which is closed where they are given up (`GIVEN_UP`)."""
+    try:
+        yield Statements(connection, on_statement)
+    except GIVEN_UP:
+        connection.terminate()  # or a pool would wait once more, for a cancellation that nobody answers
+        raise
 
 
 async def meanwhile(sending: Coroutine[Any, Any, object], work: Callable[[], _Result]) -> _Result:

@@ -1,7 +1,8 @@
 """Whether the versions of each customer's changes have no gap, over all the change events that the ledger has.
 
-In: a connection in a transaction. Out: a text for each customer that is wrong, and for each answer that cannot be
-read. Never: more in memory than a page of answers and what `SortedRows` keeps there, or a second pass over the ledger.
+In: a connection's statements, in a transaction. Out: a text for each customer that is wrong, and for each answer that
+cannot be read. Never: more in memory than a page of answers and what `SortedRows` keeps there, or a second pass over
+the ledger.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -13,18 +14,14 @@ import asyncpg
 import orjson
 
 from mergeline.domain.requests import ID_MAX
-from mergeline.domain.vocabulary import Topic
+from mergeline.domain.vocabulary import CHANGE_TOPICS
 from mergeline.store.framing import Torn, unpack_bare
-from mergeline.store.queries import SQL
 from mergeline.store.sorting import SortedRows
-from mergeline.store.statements import Connection, columns_of
+from mergeline.store.statements import Statements, columns_of
 
 ANSWERS_PAGE: Final = 200
 """Answers read at a time; one can be megabytes."""
 CUSTOMERS_PAGE: Final = 1_000
-CHANGE_TOPICS: Final = frozenset(
-    (Topic.CUSTOMER_MERGED, Topic.IDENTIFIERS_CHANGED, Topic.CARD_ISSUED, Topic.CARD_CHANGED)
-)
 
 
 class Change(NamedTuple):
@@ -35,10 +32,10 @@ class Change(NamedTuple):
     version: int
 
 
-async def wrong_versions(connection: Connection) -> AsyncIterator[str]:
+async def wrong_versions(db: Statements) -> AsyncIterator[str]:
     """What is wrong, a line each."""
     with SortedRows(len(Change._fields)) as changes:
-        async for row in connection.cursor(SQL["verify_changes"], prefetch=ANSWERS_PAGE):
+        async for row in db.stream("verify_changes", page=ANSWERS_PAGE):
             try:
                 found = list(_changes(row))
             except (Torn, ValueError, KeyError, TypeError):
@@ -48,7 +45,7 @@ async def wrong_versions(connection: Connection) -> AsyncIterator[str]:
                 changes.put(*change)
         customers = _by_customer(map(Change._make, changes))
         while page := list(islice(customers, CUSTOMERS_PAGE)):
-            rows = await connection.fetch(SQL["verify_versions"], *columns_of([key for key, _ in page], 2))
+            rows = await db.fetch("verify_versions", *columns_of([key for key, _ in page], 2))
             stored = {(row["org_id"], row["customer_id"]): row["version"] for row in rows}
             for key, versions in page:
                 for fault in _faults(versions, stored[key]):

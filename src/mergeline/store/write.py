@@ -8,9 +8,8 @@ another than the one that was read (`Overtaken` instead), or into a database tha
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import asyncpg
 import orjson
 
 from mergeline.domain.answers import Merge
@@ -20,35 +19,18 @@ from mergeline.domain.ledger import RowKind
 from mergeline.domain.messages import Place
 from mergeline.domain.state import Changes
 from mergeline.domain.vocabulary import Topic
-from mergeline.store.failures import Forgotten, Overtaken
+from mergeline.store.parts import COMMON, REST, Parts, write_parts
+from mergeline.store.progress import Progress, write_common
 from mergeline.store.read import RequestKey
 from mergeline.store.rows import LEDGER_COLUMNS, day_of, ledger_values
 from mergeline.store.statements import Statements, columns_of, meanwhile
 
-Parts = dict[str, tuple[int, list[tuple[Any, ...]]]]
-"""By the name of a part of a statement: how many columns, and the rows."""
-COMMON: Final = ("customers_update", "entries_insert", "requests_insert")
-REST: Final = (
-    *("customers_insert", "entries_delete", "entries_move", "cards_insert", "cards_update"),
-    *("merges_insert", "requests_update"),
-)
-"""The parts of the statements `write` and `write_rest`, in the order of their columns."""
-NOTHING: Final[Parts] = {"customers_update": (7, []), "entries_insert": (6, []), "requests_insert": (7, [])}
 BODY_SHA256: Final = LEDGER_COLUMNS.index("body_sha256")
 OUTGOING: Final = LEDGER_COLUMNS.index("outgoing")
 LEDGER_INSERT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of stored records in one statement: PostgreSQL takes no value above 1 GB."""
 NO_PLACE: Final = (None, None, None, None)
 """Of a request id without a decided row: its day, topic, partition and offset."""
-
-
-class Progress(NamedTuple):
-    """What whoever publishes a partition knows of it, from before the batch."""
-
-    published_offset: int
-    """The first offset not known to be published."""
-    answered_offset: int = 0
-    """The first offset not known to be stored: the database must say this much, or more."""
 
 
 async def write(
@@ -87,8 +69,8 @@ async def write(
         "requests_update": (7, [values for key, values in requests.items() if key in known]),
     }
     if any(parts[name][1] for name in REST):
-        await _write(db, "write_rest", {name: parts[name] for name in REST})
-    common = _write_common(db, {name: parts[name] for name in COMMON}, group_id, _progress(progress, verdicts))
+        await write_parts(db, "write_rest", {name: parts[name] for name in REST})
+    common = write_common(db, {name: parts[name] for name in COMMON}, verdicts, group_id, progress)
     answers, rows = await meanwhile(common, lambda: _with_rows(answer()))
     for some in _in_bounds(rows):
         await db.execute("ledger_insert", *_ledger_columns(some))
@@ -117,36 +99,6 @@ def _ledger_columns(rows: Sequence[tuple[Any, ...]]) -> list[object]:
     columns[BODY_SHA256] = [digest.hex() for digest in columns[BODY_SHA256]]
     lengths = list(map(len, outgoing))
     return [*columns, list(accumulate(lengths, initial=1))[:-1], lengths, b"".join(outgoing)]
-
-
-async def _write(db: Statements, statement: str, parts: Parts, *more: object) -> asyncpg.Record:
-    columns = [column for width, rows in parts.values() for column in columns_of(rows, width)]
-    (written,) = await db.fetch(statement, *columns, *more)
-    for name, (_, rows) in parts.items():
-        if written[name] != len(rows):
-            raise Overtaken(f"{name}: {written[name]} of {len(rows)} rows were as they had been read")
-    return written
-
-
-async def _write_common(db: Statements, parts: Parts, group_id: str, progress: Sequence[tuple[Any, ...]]) -> None:
-    written = await _write(db, "write", parts, group_id, *columns_of(progress, 5))
-    if written["progress_write"] != len(progress):
-        raise Forgotten
-
-
-async def write_progress(db: Statements, group_id: str, progress: Mapping[Place, Progress]) -> None:
-    """Raise `published_offset` of each partition, and nothing else; it never goes back."""
-    if progress:
-        await _write_common(db, NOTHING, group_id, _progress(progress, ()))
-
-
-def _progress(progress: Mapping[Place, Progress], verdicts: Sequence[Verdict]) -> list[tuple[Any, ...]]:
-    """Topic, partition, how far it was published, how far it is answered with this batch, and how far it was before."""
-    answered = {verdict.message.at[:2]: verdict.message.at.offset + 1 for verdict in verdicts}  # offsets rise
-    return [
-        (*place, known.published_offset, answered.get((*place,)), known.answered_offset)
-        for place, known in sorted(progress.items())
-    ]
 
 
 def _customers(changes: Changes) -> Parts:

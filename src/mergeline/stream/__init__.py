@@ -4,8 +4,16 @@ In: records of the input topics. Out: outcomes, events and dead letters, with th
 a decision about a request (`domain`), or SQL (`store`).
 
     worker      the Faust app, its agents and hooks          assignment  the pipelines between two rebalances
-    consumer    whole batches, committed records only        pipeline    gather -> process -> cut -> publish
-    route       the key of the customer on each message      apply       decided in PostgreSQL, published in Kafka
-    publisher   one producer, alive or dead                  offsets     where a partition goes on
-    watchdog    ends a worker that does not move             topics, clients, drained, producers, origin   their parts
+    consumer    whole batches, committed records only        unpacking   bytes to records, whoever packed them
+    pipeline    gather -> process -> cut -> publish          lanes       what is read and not published yet
+    route       the key of the customer on each message      origin      ... and where the message came from
+    apply       decided in PostgreSQL, published in Kafka    flood       dead letters in a row end the worker
+    publisher   one producer, alive or dead                  producers   those, and what fences another
+    offsets     where a partition goes on                    trailing    the router's, committed at a pace
+    watchdog    ends a worker that does not move             clients     how Kafka is spoken to (requests)
+
+    topics, brokers, rights, drained                         what must be so before a worker starts
+    incarnations, forgotten                                  what the ledger and Kafka must agree on
+    retrying                                                 what is tried again, and when
+    resetting, leftovers, retention                          what commands do: topics reset, prune
 """

@@ -28,7 +28,7 @@ from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import describe
 from mergeline.store.ownership import Owner, adopt, claim, horizons
-from mergeline.store.write import Progress, write_progress
+from mergeline.store.progress import Progress, write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
 from mergeline.stream.incarnations import Incarnations, at_the_database

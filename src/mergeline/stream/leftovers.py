@@ -12,7 +12,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from mergeline.domain.batch import replay
+from mergeline.domain.batch import answer_again
 from mergeline.domain.incarnations import name_of, topic_of
 from mergeline.domain.ledger import LedgerRow, RowKind
 from mergeline.domain.messages import Coordinate, Message, Outgoing
@@ -49,7 +49,7 @@ async def records_of(
         if row.kind is not RowKind.DEAD_LETTER:
             records += row.outgoing
         elif message is not None:
-            records += replay(message, row, settings.topic_prefix).outgoing
+            records += answer_again(message, row, settings.topic_prefix).outgoing
     return records, sum(row.origin not in messages for row in letters)
 
 

@@ -2,7 +2,7 @@
 
 In: fetched records of the assigned partitions. Out: published batches with their offsets, in order. Never: a
 record below the acquired positions published again, an offset that goes back, or an exception that ends silently:
-what it cannot mend ends the process, which starts again and replays.
+what it cannot mend ends the process, which starts again, from what the ledger has.
 
        put -> lanes -> gather -> stage.process -> (waits) -> cut at the positions -> stage.publish
                      as many at once as there are lanes                 ^                | Retriable

@@ -10,7 +10,7 @@ from tests.integration.test_merges import meets
 
 from mergeline.domain.catalog import Catalog
 from mergeline.store.catalogs import apply_catalogs
-from mergeline.store.reading import show_card, show_customer, show_identifier, show_request
+from mergeline.store.showing import show_card, show_customer, show_identifier, show_request
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "show"
 

@@ -122,8 +122,9 @@ async def decided_among(connection: Connection, requests: Sequence[tuple[int, st
 
 @asynccontextmanager
 async def _snapshot(connection: Connection) -> AsyncIterator[Statements]:
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        yield Statements(connection)
+    db = Statements(connection)
+    async with db.snapshot():
+        yield db
 
 
 def _repeat(row: LedgerRow) -> Document:

@@ -1,13 +1,14 @@
 """What was answered before, found by where it was read and answered before it is decoded.
 
-In: messages, the replay horizon of their partitions. Out: the stored answers, byte for byte. Never: a message decoded
-anew that had an answer; a deploy with a stricter decoder between commit and publish must not change what is published.
+In: messages, the horizons of their partitions (the highest offset that the ledger has an answer for). Out: the stored
+answers, byte for byte. Never: a message decoded anew that had an answer; a deploy with a stricter decoder between
+commit and publish must not change what is published.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
-from mergeline.domain.batch import Answer, replay
+from mergeline.domain.batch import Answer, answer_again
 from mergeline.domain.messages import Coordinate, Message, Place
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, columns_of
@@ -19,16 +20,16 @@ def at_or_below(messages: Iterable[Message], horizons: Mapping[Place, int]) -> l
     return [message for message in messages if message.at.offset <= reach.get(message.at[:2], -1)]
 
 
-async def read_replays(db: Statements, messages: Sequence[Message], topic_prefix: str) -> dict[Coordinate, Answer]:
+async def read_answered(db: Statements, messages: Sequence[Message], topic_prefix: str) -> dict[Coordinate, Answer]:
     """The answers that the ledger has, by where the messages were read."""
     again = {message.at: message for message in messages}
     places = [(at.topic, at.partition, at.offset) for at in again]
     answers: dict[Coordinate, Answer] = {}
-    for row in map(ledger_row_of, await db.fetch("replays", *columns_of(places, 3))):
+    for row in map(ledger_row_of, await db.fetch("answered", *columns_of(places, 3))):
         message = again[row.at]
         # A topic that was made anew has other messages at the same places.
         if row.origin == message.origin and row.body_sha256 == sha256(message.value or b"").digest():
-            answers[row.at] = replay(message, row, topic_prefix)
+            answers[row.at] = answer_again(message, row, topic_prefix)
     return answers
 
 
