@@ -12,8 +12,9 @@ from tests.integration.test_merges import sound
 from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 
 from mergeline.domain.messages import Coordinate, Place
+from mergeline.store.failures import Forgotten, Unsettled
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
-from mergeline.store.ownership import claim, horizons
+from mergeline.store.ownership import adopt, claim, horizons
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
@@ -100,6 +101,26 @@ async def test_nobody_can_claim_the_partitions_while_the_next_incarnation_begins
         assert not claiming.done()
         assert turn.transactional_ids == {"first"}
     await claiming
+
+
+async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_partition_again(desk, db, store):
+    """Stored for a log that is no more, it would be published by nobody, and drop the request when it comes again."""
+    await record(db, {AT[0]: ONE})
+    place = Place(*AT)
+    async with claim(store, [place]) as claimed:
+        await claimed.write("sleeper")
+    await adopt(store, {place: 0})
+    async with next_incarnation(db, GROUP, AT[0]) as turn:
+        await turn.write(OTHER, 2)
+    with pytest.raises(Forgotten):
+        await desk.apply(desk.log.customer(1), progress={place: Progress(0, 0)})
+    with pytest.raises(Unsettled, match="another incarnation"):
+        async with claim(store, [place]):
+            pass
+    with pytest.raises(Unsettled, match="another incarnation"):
+        await adopt(store, {place: 0})
+    async with claim(store, [Place(f"{AT[0]}@2", AT[1])]) as claimed:
+        assert claimed.transactional_ids == set()
 
 
 def later(message, incarnation=2):

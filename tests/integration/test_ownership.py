@@ -8,11 +8,12 @@ from tests.integration.desk import AT
 
 from mergeline.domain.messages import Place
 from mergeline.store.failures import Forgotten, Kind, kind_of
-from mergeline.store.ownership import Owner, claim, horizons
+from mergeline.store.ownership import Owner, adopt, claim, horizons
 from mergeline.store.progress import Progress
 
 TOPIC = AT[0]
-PLACES = [(TOPIC, number) for number in range(3)]
+PLACES = [Place(TOPIC, number) for number in range(3)]
+OURS = Place(*AT)
 
 
 async def test_who_claims_first_finds_nobody(store):
@@ -92,39 +93,66 @@ async def test_a_worker_that_sleeps_cannot_hold_the_rows_for_ever(new_store):
 async def test_the_horizon_is_the_highest_place_that_was_answered(desk, store):
     assert await horizons(store, PLACES) == {}
     await desk.register(1, 2, 3)
-    assert await horizons(store, [*PLACES, ("other", 0)]) == {AT: 2}
+    assert await horizons(store, [*PLACES, ("other", 0)]) == {OURS: 2}
 
 
 async def test_a_batch_and_a_claim_of_its_partition_wait_for_each_other(new_store, desk):
     """A batch in flight when its partition is taken over: it waits, is too late for nobody, and its truth counts."""
     async with claim(await new_store(), PLACES) as claimed:
-        batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={AT: Progress(3)}))
+        batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={OURS: Progress(3)}))
         await asyncio.sleep(0.1)
         assert not batch.done()
         await claimed.write("next")
     assert (await batch)[0].kind == "applied"
-    async with claim(desk.store, [AT]) as claimed:
-        assert claimed.owners == {AT: Owner("next", 3, 1)}
+    async with claim(desk.store, [OURS]) as claimed:
+        assert claimed.owners == {OURS: Owner("next", 3, 1)}
 
 
 async def test_what_a_worker_has_stored_the_database_still_has(desk):
     """Whoever applies a batch says how far it had stored each partition; a database that knows of less is older."""
-    await desk.apply(desk.log.customer(1), desk.log.customer(2), progress={AT: Progress(0)})
-    await desk.apply(desk.log.customer(3), progress={AT: Progress(1, 2)})
-    await desk.apply(progress={AT: Progress(2, 3)})  # and the worker that lagged behind another one may know of less
-    await desk.apply(desk.log.customer(4), progress={AT: Progress(2, 2)})
+    await desk.apply(desk.log.customer(1), desk.log.customer(2), progress={OURS: Progress(0)})
+    await desk.apply(desk.log.customer(3), progress={OURS: Progress(1, 2)})
+    await desk.apply(progress={OURS: Progress(2, 3)})  # and the worker that lagged behind another one may know of less
+    await desk.apply(desk.log.customer(4), progress={OURS: Progress(2, 2)})
 
 
 @pytest.mark.parametrize("stored", [2, 0, None], ids=["less", "nothing", "no row"])
 async def test_a_database_that_has_lost_what_was_stored_takes_nothing(desk, sql, stored):
-    await desk.apply(*(desk.log.customer(number) for number in (1, 2, 3)), progress={AT: Progress(0)})
+    await desk.apply(*(desk.log.customer(number) for number in (1, 2, 3)), progress={OURS: Progress(0)})
     if stored is None:
         await sql.execute("delete from partition_owner")
     else:
         await sql.execute("update partition_owner set answered_offset = nullif($1, 0)", stored)
     for messages in ([desk.log.customer(4, "one")], []):
-        with pytest.raises(Forgotten, match="started again, a worker says how far to go back") as raised:
-            await desk.persist(*messages, progress={AT: Progress(1, 3), Place(TOPIC, 2): Progress(5)})
+        with pytest.raises(Forgotten, match="started again, a worker says what to do") as raised:
+            await desk.persist(*messages, progress={OURS: Progress(1, 3), Place(TOPIC, 2): Progress(5)})
         assert kind_of(raised.value) is Kind.FATAL
     assert await sql.fetchval("select count(*) from identifier") == 0
     assert await sql.fetchval("select max(published_offset) from partition_owner") in (0, None)
+
+
+async def test_what_an_owner_has_published_needs_no_batch_to_be_known_as_done(desk, sql):
+    """End markers, passed over: nobody has to look there for records that were forgotten."""
+    await owned(desk, 2)
+    await desk.apply(progress={OURS: Progress(7, 2)})
+    await desk.apply(progress={OURS: Progress(9)})  # prune's, which owns nothing
+    row = await sql.fetchrow("select published_offset, answered_offset from partition_owner")
+    assert tuple(row) == (9, 7)
+
+
+async def test_nobody_answers_any_more_what_is_routed(desk):
+    await owned(desk, 0)
+    async with claim(desk.store, [OURS]) as claimed:
+        await claimed.write("its-owner")
+    async with claim(desk.store, [OURS]) as claimed:
+        await claimed.disown()
+    with pytest.raises(Forgotten):
+        await desk.apply(desk.log.customer(1), progress={OURS: Progress(0, 0)})
+    async with claim(desk.store, [OURS]) as claimed:
+        assert claimed.owners == {OURS: Owner(None, 0, None)}
+
+
+async def owned(desk, position):
+    async with claim(desk.store, [OURS]):
+        pass
+    await adopt(desk.store, {OURS: position})

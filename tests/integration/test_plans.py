@@ -39,6 +39,8 @@ NOT_PLANNED = {
     "incarnations_record": "topic_incarnation has a row a topic",
     "incarnation_lock": "topic_incarnation has a row a topic",
     "incarnation_write": "topic_incarnation has a row a topic",
+    "incarnations_held": "topic_incarnation has a row a topic",
+    "incarnation_close": "partition_owner has a row a partition",
     "incarnation_owners": "partition_owner has a row a partition",
     "published_offsets": "partition_owner has a row a partition",
     "partitions_adopt": "partition_owner has a row a partition",

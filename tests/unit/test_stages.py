@@ -62,8 +62,9 @@ class Incarnations(incarnations.Incarnations):
     async def acquire(self, partitions):
         pass
 
-    async def routed(self, partitions):
-        pass
+
+async def nobody_answers(places):
+    """No partition was ever answered where the router reads."""
 
 
 class Producers:
@@ -72,14 +73,14 @@ class Producers:
 
 
 def router(publisher, offsets):
-    stage = RouteStage(Producers(), offsets, Incarnations())
+    stage = RouteStage(Producers(), offsets, Incarnations(), nobody_answers)
     stage._publisher, stage._trailing = publisher, Trailing(offsets, {})
     return stage
 
 
 def at_least_once(publisher, offsets):
     stage = ApplyStage(Settings(delivery="at_least_once"), None, None, offsets, Incarnations())
-    stage._publisher, stage._progress = publisher, {Place("commands-by-customer", 0): Progress(0)}
+    stage._publisher, stage._progress = publisher, {Place("commands-by-customer", 0): Progress(0, 0)}
     return stage
 
 

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 
 from tests.worker.harness import COMMANDS, OUTCOMES, UPDATES, adding
-from tests.worker.load import load, moves, without_offsets
+from tests.worker.load import load, moves, owns, without_offsets
 
 CUSTOMERS = range(1, 21)
 AT_LEAST_ONCE = {"MERGELINE_DELIVERY": "at_least_once"}
@@ -61,3 +61,32 @@ async def test_requests_keyed_by_their_producers_need_no_hop_once_the_internal_t
     await without_offsets(module_world)
     again = module_world.worker(**KEYED)
     await module_world.until(lambda: again.events("assignment.opened"), "it starts all the same")
+
+
+async def test_what_a_keyed_worker_stored_and_did_not_publish_is_not_routed_away(world):
+    """Routed, it would be known by its request id, and dropped: it took effect, and nobody would hear of it."""
+    before = world.worker(**KEYED)
+    await world.register(range(1, 6))
+    await world.drained()
+    assert before.stop()[0] == 0
+    stopping = world.worker(
+        "tests.worker.stopping", MERGELINE_TEST_STOP_AT="stored", MERGELINE_TEST_STOP_BY="SIGKILL",
+        MERGELINE_TEST_STOP_NTH="1", MERGELINE_TRANSACTION_TIMEOUT_MS="300000", **KEYED,
+    )  # fmt: skip
+    await world.until(lambda: owns(stopping), "it has its partitions")
+    requests = [adding(number % 5 + 1, f"left-{number}") for number in range(20)]
+    await world.produce(UPDATES, requests)
+    await world.until(lambda: not stopping.running, "it stops there")
+    await world.until_nobody_is_in_the_group()
+    routing = world.worker()
+    await world.until(lambda: not routing.running, "it refuses")
+    assert routing.process.returncode == 2, routing.log_tail()
+    assert "workers with MERGELINE_REQUESTS_KEYED=true have stored answers" in routing.text
+    keyed = world.worker(**KEYED)
+    await world.answered(request["requestId"] for request in requests)
+    await world.drained()
+    assert keyed.stop()[0] == 0
+    world.worker()
+    await world.outcomes_of([adding(1, "routed")])
+    await world.drained()
+    assert {name for name, count in world.answers().items() if count != 1} == set()

@@ -57,8 +57,8 @@ class Forgotten(StoreError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the database has lost answers that this worker had stored (did a standby take over without the last "
-            "commits?); started again, a worker says how far to go back, if any of them were published"
+            "the database has lost answers that this worker had stored, or takes no more from it (did a standby take "
+            "over without the last commits? was a topic reset meanwhile?); started again, a worker says what to do"
         )
 
 

@@ -39,6 +39,7 @@ class Turn:
     def __init__(
         self,
         db: Statements,
+        group_id: str,
         topic: str,
         known: Mapping[str, Incarnation],
         owners: frozenset[str],
@@ -51,10 +52,12 @@ class Turn:
         self.unpublished = unpublished
         """Answers of this incarnation that are stored and not known to be published, in order; at most
         `UNPUBLISHED_MAX`."""
-        self._db, self._topic = db, topic
+        self._db, self._group_id, self._topic = db, group_id, topic
 
     async def write(self, topic_id: UUID | None, number: int) -> None:
-        """Go on with this one, once the block ends."""
+        """Go on with this one, once the block ends; in one before it nobody answers any more."""
+        if number != self.now.number:
+            await self._db.execute("incarnation_close", self._group_id, name_of(self._topic, self.now.number))
         await self._db.execute("incarnation_write", self._topic, topic_id, number)
 
 
@@ -113,4 +116,4 @@ async def next_incarnation(db: Statements, group_id: str, topic: str) -> AsyncIt
         owners = await db.fetch("incarnation_owners", group_id, name)
         unpublished = [*map(ledger_row_of, await db.fetch("incarnation_unpublished", group_id, name, UNPUBLISHED_MAX))]
         ids = frozenset(row["transactional_id"] for row in owners if row["transactional_id"] is not None)
-        yield Turn(db, topic, known, ids, unpublished)
+        yield Turn(db, group_id, topic, known, ids, unpublished)

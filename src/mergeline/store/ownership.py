@@ -1,20 +1,23 @@
 """Whose the partitions are: the rows of `partition_owner`, held while a new owner fences the last one.
 
 In: partitions. Out: their rows, locked until the claim ends; a transactional id written into them. Never: two claims
-of one partition at the same time, or a claim that a paused worker holds for longer than `idle_ms_max`.
+of one partition at the same time, one of a topic that was reset, or one that a paused worker holds for longer than
+`idle_ms_max`.
 
 The order that makes it safe is the caller's: claim; initialise every transactional id found (which fences its
 owner); initialise one's own; write it; leave the claim, which commits. An exception on the way out means that the
 outcome is unknown, and so: not owned.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.store.answered import read_horizons
 from mergeline.store.apply import Store
+from mergeline.store.failures import Unsettled
 from mergeline.store.statements import Statements, columns_of
 
 
@@ -47,6 +50,10 @@ class Claim:
         places = columns_of(sorted(self.owners), 2)
         await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
 
+    async def disown(self) -> None:
+        """Have nobody answer there any more, once the claim commits: a router reads them."""
+        await self._db.execute("partitions_disown", self._group_id, *columns_of(sorted(self.owners), 2))
+
 
 @asynccontextmanager
 async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Claim]:
@@ -55,10 +62,14 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
     Args:
         store: whose pool and group are used.
         partitions: topics (without prefix) and partition numbers.
+
+    Raises:
+        Unsettled: if another incarnation of a topic was begun.
     """
     places = columns_of(sorted({(topic, partition) for topic, partition in partitions}), 2)
     group_id = store.options.group_id
     async with store.statements() as db, db.transaction(store.bounds):
+        await _hold(db, partitions)
         await db.execute("partitions_insert", group_id, *places)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {
@@ -71,18 +82,25 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
 
 
 async def adopt(store: Store, positions: Mapping[Place, int]) -> None:
-    """Have the database know where partitions begin of which it has answered nothing: then it shows if it forgets."""
+    """Have the database know where partitions begin of which it has answered nothing: then it shows if it forgets.
+
+    Raises:
+        Unsettled: as `claim`.
+    """
     if not positions:
         return
     rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
     async with store.statements() as db, db.transaction(store.bounds):
+        await _hold(db, positions)
         await db.execute("partitions_adopt", store.options.group_id, *rows)
 
 
-async def disown(store: Store, partitions: Sequence[Place]) -> None:
-    """Have the database forget how far partitions are answered where they are: a router reads them now."""
-    async with store.statements() as db, db.transaction(store.bounds):
-        await db.execute("partitions_disown", store.options.group_id, *columns_of(sorted(partitions), 2))
+async def _hold(db: Statements, partitions: Iterable[Place]) -> None:
+    """Let no topic be reset until the transaction ends. First of all: a reset locks what it resets before its rows."""
+    meant = {topic_of(place.topic): incarnation_of(place.topic) for place in partitions}
+    for row in await db.fetch("incarnations_held", sorted(meant)):
+        if row["incarnation"] != meant[row["topic"]]:
+            raise Unsettled(f"another incarnation of {row['topic']} was begun")
 
 
 async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:

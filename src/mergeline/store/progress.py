@@ -20,8 +20,9 @@ class Progress(NamedTuple):
 
     published_offset: int
     """The first offset not known to be published."""
-    answered_offset: int = 0
-    """The first offset not known to be stored: the database must say this much, or more."""
+    answered_offset: int | None = None
+    """The first offset not known to be stored: the database must say this much, or more. None of whoever is not the
+    partition's owner, and answers nothing there."""
 
 
 async def write_progress(db: Statements, group_id: str, progress: Mapping[Place, Progress]) -> None:
@@ -53,6 +54,11 @@ def _rows(progress: Mapping[Place, Progress], verdicts: Sequence[Verdict]) -> li
     """Topic, partition, how far it was published, how far it is answered with this batch, and how far it was before."""
     answered = {verdict.message.at[:2]: verdict.message.at.offset + 1 for verdict in verdicts}  # offsets rise
     return [
-        (*place, known.published_offset, answered.get((*place,)), known.answered_offset)
+        (*place, known.published_offset, _reached(known, answered.get((*place,))), known.answered_offset)
         for place, known in sorted(progress.items())
     ]
+
+
+def _reached(known: Progress, answered: int | None) -> int | None:
+    """How far the partition is answered: what its owner has published it has answered, or passed over."""
+    return answered if known.answered_offset is None else max(answered or 0, known.published_offset)

@@ -307,9 +307,9 @@ with customers_update as (
     select $21, topic, partition, published_offset, answered_offset
     from unnest($22::text[], $23::integer[], $24::bigint[], $25::bigint[], $26::bigint[])
         as new (topic, partition, published_offset, answered_offset, remembered_offset)
-    -- A standby that took over without the last commits does not know what this worker has stored.
-    where remembered_offset <= (
-        select coalesce(max(answered_offset), 0)
+    -- What an owner has stored is not there: a standby took over without it. Or nobody is to answer there any more.
+    where remembered_offset is null or remembered_offset <= (
+        select answered_offset
         from partition_owner as known
         where known.group_id = $21 and known.topic = new.topic and known.partition = new.partition
     )
@@ -488,9 +488,9 @@ where partition_owner.group_id = $1
     and partition_owner.answered_offset is null;
 
 -- name: partitions_disown
--- A router reads them: what it has read is answered where it puts it.
+-- Nobody answers there any more: a router reads them, whose messages are answered where it puts them.
 update partition_owner
-set answered_offset = null
+set answered_offset = null, transactional_id = null
 from unnest($2::text[], $3::integer[]) as routed (topic, partition)
 where partition_owner.group_id = $1
     and partition_owner.topic = routed.topic
@@ -528,6 +528,14 @@ select from topic_incarnation where topic = $1 for update;
 -- name: incarnation_owners
 -- The rows of all partitions of a topic, in the order of every locker.
 select transactional_id from partition_owner where group_id = $1 and topic = $2 order by partition for update;
+
+-- name: incarnations_held
+-- What partitions are claimed with: a reset waits, or is waited for.
+select topic, incarnation from topic_incarnation where topic = any($1::text[]) order by topic for share;
+
+-- name: incarnation_close
+-- Nobody answers there any more: whoever slept through the reset finds that out when it writes.
+update partition_owner set answered_offset = null, transactional_id = null where group_id = $1 and topic = $2;
 
 -- name: published_offsets
 select partition, published_offset from partition_owner where group_id = $1 and topic = $2;

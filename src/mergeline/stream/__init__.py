@@ -13,7 +13,7 @@ a decision about a request (`domain`), or SQL (`store`).
     watchdog    ends a worker that does not move             clients     how Kafka is spoken to (requests)
 
     topics, brokers, rights, drained                         what must be so before a worker starts
-    incarnations, forgotten                                  what the ledger and Kafka must agree on
+    incarnations, forgotten, handover                        what the ledger and Kafka must agree on
     retrying                                                 what is tried again, and when
     resetting, leftovers, retention                          what commands do: topics reset, prune
 """

@@ -23,7 +23,6 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.incarnations import Incarnation, record
-from mergeline.store.ownership import disown
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import place_of
 from mergeline.stream.requests import TopicIds
@@ -123,15 +122,6 @@ class Incarnations:
                 # What this process still has in hand is of the former one.
                 raise SetupError(f"{name} was reset while this worker ran. Start it again.")
             self._known[name] = now
-
-    async def routed(self, partitions: Iterable[TopicPartition]) -> None:
-        """Say that a router reads these.
-
-        Raises:
-            Retriable: if the database is away: to be tried again.
-        """
-        with at_the_database():
-            await disown(self._store, [self.place(partition) for partition in partitions])
 
     def place(self, partition: TopicPartition) -> Place:
         """A partition as the store and the messages name it."""

@@ -4,12 +4,12 @@ In: records of the public topics. Out: the same records for the internal topic. 
 than the ids, and what it cannot read goes under a key of its origin partition for `apply` to judge.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import TopicPartition
 
 from mergeline.domain.incarnations import topic_of
-from mergeline.domain.messages import Outgoing
+from mergeline.domain.messages import Outgoing, Place
 from mergeline.domain.routing import routing_key
 from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Chunk
@@ -19,6 +19,9 @@ from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 from mergeline.stream.trailing import Trailing
+
+HandOver = Callable[[Mapping[Place, TopicPartition]], Awaitable[None]]
+"""See `handover`."""
 
 
 class RouteStage:
@@ -30,8 +33,9 @@ class RouteStage:
 
     name = "route"
 
-    def __init__(self, producers: Producers, offsets: Offsets, incarnations: Incarnations) -> None:
+    def __init__(self, producers: Producers, offsets: Offsets, incarnations: Incarnations, hand_over: HandOver) -> None:
         self._producers, self._offsets, self._incarnations = producers, offsets, incarnations
+        self._hand_over = hand_over
         self._publisher: Publisher | None = None
         self._trailing: Trailing | None = None
 
@@ -40,7 +44,7 @@ class RouteStage:
     ) -> dict[TopicPartition, int]:
         """A new producer, and where the group stands; what is published and not committed is committed soon."""
         await self._incarnations.acquire(partitions)
-        await self._incarnations.routed(partitions)
+        await self._hand_over({self._incarnations.place(partition): partition for partition in partitions})
         self._publisher = await self._producers.start()
         positions = await self._offsets.positions(partitions)
         left = {tp: end for tp, end in published.items() if end > positions[tp]}

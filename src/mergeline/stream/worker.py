@@ -27,6 +27,7 @@ from mergeline.stream.apply import ApplyStage
 from mergeline.stream.assignment import Assignment, Reader
 from mergeline.stream.clients import denied
 from mergeline.stream.consumer import BatchSchema, batch_consumer
+from mergeline.stream.handover import hand_over
 from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
@@ -176,7 +177,8 @@ def _readers(
     if settings.requests_keyed:
         return [Reader(apply, public, settings.apply_lanes)]
     routed = frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
-    return [Reader(RouteStage(producers, offsets, incarnations), public), Reader(apply, routed, settings.apply_lanes)]
+    router = RouteStage(producers, offsets, incarnations, partial(hand_over, store, producers, offsets))
+    return [Reader(router, public), Reader(apply, routed, settings.apply_lanes)]
 
 
 def _faust_app(settings: Settings, folder: Path) -> faust.App:
