@@ -12,6 +12,7 @@ from tests.integration.test_merges import sound
 from tests.integration.test_pruning import GROUP, LONG_AGO, pruned
 
 from mergeline.domain.messages import Coordinate, Place
+from mergeline.store import incarnations
 from mergeline.store.failures import Forgotten, Unsettled
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
 from mergeline.store.ownership import adopt, claim, horizons
@@ -79,11 +80,27 @@ async def test_it_names_former_owners_and_the_answers_that_they_may_not_have_pub
     await write_progress(db, GROUP, {Place(*AT): Progress(1)})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         assert turn.transactional_ids == {"its-owner"}
-        assert [row.at.offset for row in turn.unpublished] == [1, 2]
-        assert {record.topic for row in turn.unpublished for record in row.outgoing} >= {"registration-outcomes"}
+        (rows,) = [page async for page in turn.unpublished()]
+        assert [row.at.offset for row in rows] == [1, 2]
+        assert {record.topic for row in rows for record in row.outgoing} >= {"registration-outcomes"}
         await turn.write(OTHER, 2)
     async with next_incarnation(db, GROUP, AT[0]) as turn:
-        assert (turn.transactional_ids, turn.unpublished) == (frozenset(), [])
+        assert turn.transactional_ids == frozenset()
+        assert [page async for page in turn.unpublished()] == []
+
+
+async def test_whatever_their_number_they_come_page_by_page_in_order(desk, db, store, monkeypatch):
+    monkeypatch.setattr(incarnations, "UNPUBLISHED_PAGE", 3)
+    await record(db, {AT[0]: ONE})
+    places = [Place(AT[0], number) for number in range(3)]
+    async with claim(store, places):
+        pass
+    messages = [replace(desk.log.customer(number), at=Coordinate(AT[0], number % 3, number)) for number in range(1, 11)]
+    await desk.apply(*messages)
+    await write_progress(db, GROUP, {places[1]: Progress(4)})  # published: that of customer 1
+    async with next_incarnation(db, GROUP, AT[0]) as turn:
+        pages = [[(row.at.partition, row.at.offset) for row in page] async for page in turn.unpublished()]
+    assert pages == [[(0, 3), (0, 6), (0, 9)], [(1, 4), (1, 7), (1, 10)], [(2, 2), (2, 5), (2, 8)]]
 
 
 async def test_nobody_can_claim_the_partitions_while_the_next_incarnation_begins(desk, db, store):

@@ -103,7 +103,7 @@ IN_A_BATCH = {
     ),
     "requests_drop": (TODAY, "", -1, -1, 1_000),
     "replay_page": (TODAY, TODAY, TIMES[0], TIMES[0], None, "commands-by-customer", 3, -1, 500),
-    "incarnation_unpublished": ("mergeline", "commands-by-customer", 1_000),
+    "incarnation_unpublished": ("mergeline", "commands-by-customer", 0, -1, 1_000),
 }
 COLUMNS_OF_A_KEY = {"catalog": 1}
 """By table, where it is not two or more: the newest of an org."""

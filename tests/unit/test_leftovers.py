@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -74,11 +75,12 @@ def log(monkeypatch):
     return given
 
 
-def letter(partition, offset):
+def letter(partition, offset, body=None):
     origin = Coordinate(UPDATES, partition, offset)
     at = Coordinate(Topic.COMMANDS_BY_CUSTOMER, 0, offset)
+    body = sha256(b"%d" % offset if body is None else body).digest()
     return LedgerRow(
-        0, origin.request_id, RowKind.DEAD_LETTER, b"", "MALFORMED_JSON", "", origin, at, None, datetime.now(UTC), ()
+        0, origin.request_id, RowKind.DEAD_LETTER, body, "MALFORMED_JSON", "", origin, at, None, datetime.now(UTC), ()
     )
 
 
@@ -102,6 +104,13 @@ async def test_a_letter_whose_message_is_gone_is_lost_and_the_others_are_not(log
     log(Log({0: [*range(10, 51), *range(52, 1_000)]}, start=10))
     records, lost = await leftovers.records_of(SETTINGS, [letter(0, 40), letter(0, offset), letter(0, 60)], KNOWN)
     assert ([record.value for record in records], lost) == ([b"40", b"60"], 1), why
+
+
+async def test_another_message_at_that_place_is_not_taken_for_it(log):
+    """Its topic was made anew too: a stranger's request would be published as a dead letter, and sent again as such."""
+    log(Log({0: range(100)}))
+    records, lost = await leftovers.records_of(SETTINGS, [letter(0, 40, b"before"), letter(0, 41)], KNOWN)
+    assert ([record.value for record in records], lost) == ([b"41"], 1)
 
 
 async def test_what_brokers_do_not_give_in_time_is_an_error_and_not_lost(log, monkeypatch):

@@ -6,13 +6,17 @@ In: MERGELINE_TEST_STOP_AT names the step. Out: the functions of production, wra
 import os
 import signal
 
+import mergeline.store.incarnations
 import mergeline.stream.resetting
 from mergeline.cli import main
 from mergeline.store.incarnations import Turn
+from mergeline.stream.publisher import Publisher
 
 STEPS = {
     "fenced": (mergeline.stream.resetting, "_fence"),
-    "published": (mergeline.stream.resetting, "_begin"),
+    "begun": (mergeline.stream.resetting, "_begin"),
+    "a page published": (Publisher, "publish"),
+    "published": (mergeline.stream.resetting, "_publish"),
     "written": (Turn, "write"),
 }
 
@@ -29,5 +33,6 @@ def killed_behind(step):
 
 
 if __name__ == "__main__":
+    mergeline.store.incarnations.UNPUBLISHED_PAGE = 6
     killed_behind(os.environ["MERGELINE_TEST_STOP_AT"])
     main(prog_name="mergeline")

@@ -18,11 +18,12 @@ message under its request id is decided.
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum, StrEnum
+from hashlib import sha256
 from typing import final
 
 from msgspec import Struct
 
-from mergeline.domain.messages import Coordinate, Outgoing
+from mergeline.domain.messages import Coordinate, Message, Outgoing
 
 
 class RowKind(StrEnum):
@@ -52,6 +53,10 @@ class LedgerRow(Struct, frozen=True, gc=False):
     requested_at: datetime | None
     decided_at: datetime
     outgoing: tuple[Outgoing, ...]
+
+    def answers(self, message: Message) -> bool:
+        """Whether this answers the message, and not another one that stood at its place before."""
+        return self.origin == message.origin and self.body_sha256 == sha256(message.value or b"").digest()
 
 
 @final

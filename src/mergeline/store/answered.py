@@ -6,7 +6,6 @@ commit and publish must not change what is published.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 
 from mergeline.domain.batch import Answer, answer_again
 from mergeline.domain.messages import Coordinate, Message, Place
@@ -27,8 +26,7 @@ async def read_answered(db: Statements, messages: Sequence[Message], topic_prefi
     answers: dict[Coordinate, Answer] = {}
     for row in map(ledger_row_of, await db.fetch("answered", *columns_of(places, 3))):
         message = again[row.at]
-        # A topic that was made anew has other messages at the same places.
-        if row.origin == message.origin and row.body_sha256 == sha256(message.value or b"").digest():
+        if row.answers(message):
             answers[row.at] = answer_again(message, row, topic_prefix)
     return answers
 

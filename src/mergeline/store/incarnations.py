@@ -4,7 +4,7 @@ In: the ids that topics have now. Out: what is recorded of them; the next incarn
 over one that is recorded, but by `next_incarnation`; two workers that record different ones.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,10 +19,9 @@ LOCK_WAIT_MS_MAX: Final = 10_000
 STATEMENT_MS_MAX: Final = 60_000
 IDLE_MS_MAX: Final = 120_000
 """While the rows of a topic are locked, Kafka is spoken to: fenced producers, committed offsets."""
-
-
-UNPUBLISHED_MAX: Final = 50_000
-"""More than workers ever have in hand, with the settings that they begin with; it bounds what is kept in memory."""
+START: Final = (0, -1)
+UNPUBLISHED_PAGE: Final = 10_000
+"""Answers that are kept in memory, and published in one transaction."""
 
 
 class Incarnation(NamedTuple):
@@ -43,16 +42,25 @@ class Turn:
         topic: str,
         known: Mapping[str, Incarnation],
         owners: frozenset[str],
-        unpublished: Sequence[LedgerRow],
     ) -> None:
         self.now = known[topic]
         self.others = {other: incarnation for other, incarnation in known.items() if other != topic}
         self.transactional_ids = owners
         """Of whoever may still publish answers of this incarnation."""
-        self.unpublished = unpublished
-        """Answers of this incarnation that are stored and not known to be published, in order; at most
-        `UNPUBLISHED_MAX`."""
         self._db, self._group_id, self._topic = db, group_id, topic
+
+    async def unpublished(self, behind: tuple[int, int] = START) -> AsyncIterator[list[LedgerRow]]:
+        """Answers of this incarnation that are stored and not known to be published, in order, page by page.
+
+        `behind`: the partition and offset of the last one that is to be left out.
+        """
+        name = name_of(self._topic, self.now.number)
+        while True:
+            rows = await self._db.fetch("incarnation_unpublished", self._group_id, name, *behind, UNPUBLISHED_PAGE)
+            if not rows:
+                return
+            yield [*map(ledger_row_of, rows)]
+            behind = rows[-1]["at_partition"], rows[-1]["at_offset"]
 
     async def write(self, topic_id: UUID | None, number: int) -> None:
         """Go on with this one, once the block ends; in one before it nobody answers any more."""
@@ -114,6 +122,5 @@ async def next_incarnation(db: Statements, group_id: str, topic: str) -> AsyncIt
         known = await read_incarnations(db)
         name = name_of(topic, known[topic].number)
         owners = await db.fetch("incarnation_owners", group_id, name)
-        unpublished = [*map(ledger_row_of, await db.fetch("incarnation_unpublished", group_id, name, UNPUBLISHED_MAX))]
         ids = frozenset(row["transactional_id"] for row in owners if row["transactional_id"] is not None)
-        yield Turn(db, group_id, topic, known, ids, unpublished)
+        yield Turn(db, group_id, topic, known, ids)

@@ -541,7 +541,7 @@ update partition_owner set answered_offset = null, transactional_id = null where
 select partition, published_offset from partition_owner where group_id = $1 and topic = $2;
 
 -- name: incarnation_unpublished
--- Answers to messages that were read there and that are not known to be published, in order, at most $3.
+-- Answers to messages that were read there and that are not known to be published, in order; at most $5 behind a place.
 select behind.*
 from partition_owner as owner
 cross join lateral (
@@ -550,12 +550,13 @@ cross join lateral (
     where ledger.at_topic = owner.topic
         and ledger.at_partition = owner.partition
         and ledger.at_offset >= owner.published_offset
+        and (owner.partition > $3 or ledger.at_offset > $4)
     order by ledger.at_offset
-    limit $3
+    limit $5
 ) as behind
-where owner.group_id = $1 and owner.topic = $2
+where owner.group_id = $1 and owner.topic = $2 and owner.partition >= $3
 order by behind.at_partition, behind.at_offset
-limit $3;
+limit $5;
 
 -- name: incarnation_write
 update topic_incarnation set topic_id = $2, incarnation = $3 where topic = $1;

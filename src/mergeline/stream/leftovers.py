@@ -105,4 +105,6 @@ async def _read(
             for record in records:
                 if (row := wanted[place].get(record.offset)) is not None:
                     headers = tuple(record.headers)
-                    found[row.origin] = Message(row.origin, row.at, record.timestamp, record.key, record.value, headers)
+                    message = Message(row.origin, row.at, record.timestamp, record.key, record.value, headers)
+                    if row.answers(message):  # a topic that was made anew too has another one there
+                        found[row.origin] = message

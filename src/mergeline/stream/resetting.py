@@ -6,14 +6,16 @@ done again.
 
 The database goes last. Until it commits workers find that the topic was made anew, and read nothing. What is done
 before can be done again: former owners are fenced, so that none that sleeps wakes up to commit an offset of the former
-log; then the group's offsets are set to the start of the new one, in one transaction with what those had not published.
+log; then the group's offsets are set to the start of the new one, in one transaction with each page of what those had
+not published.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,11 +24,11 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgre
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from mergeline.domain.messages import Outgoing
+from mergeline.domain.messages import Coordinate, Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
-from mergeline.store.incarnations import IDLE_MS_MAX, Incarnation, Turn, next_incarnation
+from mergeline.store.incarnations import IDLE_MS_MAX, START, Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
 from mergeline.stream.clients import client_options, started
 from mergeline.stream.incarnations import topics_read
@@ -59,6 +61,28 @@ class Reset:
     read_again: list[str]
     published: int
     lost: int
+
+
+class Mark(NamedTuple):
+    """What an unfinished reset leaves beside the offsets of its topic: up to which place of the former log it has
+    published what was left.
+    """
+
+    incarnation: int
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"incarnation {self.incarnation}, behind {self.partition}/{self.offset}" if self.incarnation else ""
+
+    @classmethod
+    def read(cls, metadata: str) -> "Mark":
+        """The mark, or the least where there is none."""
+        found = re.fullmatch(r"incarnation (\d+), behind (\d+)/(\d+)", metadata)
+        return cls(*map(int, found.groups())) if found else NO_MARK
+
+
+NO_MARK: Final = Mark(0, *START)
 
 
 def topic_meant(settings: Settings, given: str) -> str:
@@ -108,15 +132,15 @@ async def reset(
         _check_another(name, turn.now.topic_id, found, same_id=same_id)
         now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
         again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
-        left = () if keep_offsets else turn.unpublished
-        async with _while_locked():
-            records, lost = await records_of(settings, left, turn.others) if left else ([], 0)
-            if change and not keep_offsets:
+        starts: dict[TopicPartition, int] = {}
+        if change and not keep_offsets:
+            async with _while_locked():
                 await _fence(settings, turn)
-                await _begin(settings, client, again, records, f"incarnation {now.number}")
+                starts = await _begin(settings, client, again)
+        published, lost = (0, 0) if keep_offsets else await _publish(settings, client, turn, starts)
         if change:
             await turn.write(now.topic_id, now.number)
-    return Reset(name, turn.now, now, again, len(left) - lost, lost)
+    return Reset(name, turn.now, now, again, published, lost)
 
 
 @asynccontextmanager
@@ -176,17 +200,12 @@ def _busy(settings: Settings, members: str) -> str:
     )
 
 
-async def _begin(
-    settings: Settings, client: AIOKafkaAdminClient, again: Sequence[str], records: Sequence[Outgoing], mark: str
-) -> None:
-    """Set the group's offsets to the start of these topics, of which the first was made anew; publish what is left."""
+async def _begin(settings: Settings, client: AIOKafkaAdminClient, again: Sequence[str]) -> dict[TopicPartition, int]:
+    """Set the group's offsets to the start of the topics that are read again; where the first, made anew, begins."""
     starts = await _starts(settings, client, again)
     own = {partition: start for partition, start in starts.items() if partition.topic == again[0]}
     await _commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
-    if records:
-        await _publish(settings, client, records, own, mark)
-    else:
-        await _commit(settings, client, own)
+    return own
 
 
 async def _fence(settings: Settings, turn: Turn) -> None:
@@ -209,7 +228,7 @@ async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequen
 
 
 async def _commit(
-    settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: str = ""
+    settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: Mark = NO_MARK
 ) -> None:
     """Commit as nobody, which brokers take while the group has no members.
 
@@ -219,7 +238,7 @@ async def _commit(
     """
     by_topic: dict[str, list[tuple[int, int, str]]] = {}
     for partition, end in ends.items():
-        by_topic.setdefault(partition.topic, []).append((partition.partition, end, mark))
+        by_topic.setdefault(partition.topic, []).append((partition.partition, end, str(mark)))
     request = OffsetCommitRequest(settings.group_id, NO_GENERATION, "", AS_BROKERS_KEEP_IT, list(by_topic.items()))
     coordinator = await _coordinator(client, settings)
     response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
@@ -233,41 +252,58 @@ async def _commit(
 
 
 async def _publish(
-    settings: Settings,
-    client: AIOKafkaAdminClient,
-    records: Sequence[Outgoing],
-    starts: Mapping[TopicPartition, int],
-    mark: str,
-) -> None:
-    """Publish what former workers did not, and mark the offsets of the topic with it, so that it is done once.
+    settings: Settings, client: AIOKafkaAdminClient, turn: Turn, starts: Mapping[TopicPartition, int]
+) -> tuple[int, int]:
+    """Set the group's offsets to `starts`, page by page with what former workers did not publish; each page once.
+
+    Returns:
+        How many answers were left, and how many dead letters among them are lost. Without `starts` they are counted.
 
     Raises:
         SetupError: if brokers do not answer; it can be run again.
     """
-    producers = Producers(settings, client_options(settings))
-    exactly_once = settings.delivery == "exactly_once"
+    if not starts:
+        return await _published(settings, turn, START)
+    number, exactly_once = turn.now.number + 1, settings.delivery == "exactly_once"
     # The same id each time: an earlier run that sleeps, or was killed, is locked out, and its transaction settled.
     own_id = f"{TRANSACTIONAL_ID_PREFIX}{settings.group_id}-reset-{next(iter(starts)).topic}"
     try:
-        publisher = await producers.start(own_id if exactly_once else None)
+        publisher = await Producers(settings, client_options(settings)).start(own_id if exactly_once else None)
         try:
-            if await _is_marked(settings, client, starts, mark):
-                return
-            await _commit(settings, client, starts)
-            marked = {partition: OffsetAndMetadata(start, mark) for partition, start in starts.items()}
-            await publisher.publish(records, marked)
+            done = await _mark(settings, client, starts)
+            await _commit(settings, client, starts, done)  # which is refused where the group has members
+
+            async def publish(records: Sequence[Outgoing], last: Coordinate) -> None:
+                mark = Mark(number, last.partition, last.offset)
+                await publisher.publish(
+                    records, {tp: OffsetAndMetadata(start, str(mark)) for tp, start in starts.items()}
+                )
+                if not exactly_once:
+                    await _commit(settings, client, starts, mark)
+
+            return await _published(settings, turn, done[1:] if done.incarnation == number else START, publish)
         finally:
             await publisher.kill()
     except PublishFailed as error:
         raise SetupError(f"What former workers did not publish could not be: {error}. Run it again.") from None
-    if not exactly_once:
-        await _commit(settings, client, starts, mark)
 
 
-async def _is_marked(
-    settings: Settings, client: AIOKafkaAdminClient, starts: Mapping[TopicPartition, int], mark: str
-) -> bool:
+async def _published(
+    settings: Settings, turn: Turn, behind: tuple[int, int], publish: Callable[..., Awaitable[None]] | None = None
+) -> tuple[int, int]:
+    published = lost = 0
+    async for rows in turn.unpublished(behind):
+        async with _while_locked():
+            records, gone = await records_of(settings, rows, turn.others)
+            if publish is not None:
+                await publish(records, rows[-1].at)
+        published, lost = published + len(rows) - gone, lost + gone
+    return published, lost
+
+
+async def _mark(settings: Settings, client: AIOKafkaAdminClient, starts: Mapping[TopicPartition, int]) -> Mark:
+    """How far a reset has come that was not finished."""
     committed = await client.list_consumer_group_offsets(
         settings.group_id, await _coordinator(client, settings), list(starts)
     )
-    return all(partition in committed and committed[partition].metadata == mark for partition in starts)
+    return min(Mark.read(committed[tp].metadata if tp in committed else "") for tp in starts)
