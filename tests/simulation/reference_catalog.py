@@ -112,7 +112,7 @@ def source_errors(catalog, body):
 
 def identifiers(catalog, body, field):
     """(type, value) → path of the identifiers in a list, the first of equal ones; and what is wrong with them."""
-    found, errors, seen = {}, [], set()
+    found, errors, seen, blocked = {}, [], set(), set()
     for path, item in items(body, field):
         kind, written = item["type"], item["value"].strip()
         if is_card(item) or (kind, written) in seen:
@@ -120,7 +120,9 @@ def identifiers(catalog, body, field):
         seen.add((kind, written))
         value = normal(catalog, kind, written)
         if field != "remove" and is_blocked(catalog, written, value):
-            errors.append(problem("BLOCKED_VALUE", path))
+            if value is None or (kind, value) not in blocked:
+                errors.append(problem("BLOCKED_VALUE", path))
+            blocked.add((kind, value))
         elif value is None:
             errors.append(problem("INVALID_VALUE", path, upstream(1000, kind)))
         else:

@@ -67,6 +67,7 @@ def test_null_in_a_series_is_left_out(field: str) -> None:
         pytest.param({"statusLabels": {"": "ACTIVE"}}, id="label without a name"),
         pytest.param({"statusLabels": {"NOT_ISSUED": "ACTIVE"}}, id="no label left for NOT_ISSUED"),
         pytest.param({"labels": {}}, id="unknown key"),
+        pytest.param({"blocklist": None}, id="unknown key without a value"),
         pytest.param({"org_id": 7}, id="another style"),
     ],
 )

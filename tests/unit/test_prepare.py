@@ -180,6 +180,16 @@ def test_series_by_code(world: World) -> None:
     assert world.update(1, add=by_code).status == "applied"
 
 
+def test_what_only_normalising_makes_equal_is_blocked_once() -> None:
+    world = World(blockList=["test@test.com", "8613800138000", "null"])
+    world.customer(1)
+    same = [named("email", "Test@test.com"), named("email", "test@test.com"), named("mobile", "+86 138 0013 8000")]
+    said = world.update(
+        1, add=[*same, named("mobile", "8613800138000"), named("email", "null"), named("email", "NULL")]
+    )
+    assert [path for _, path, _ in codes(said)] == ["/add/0", "/add/2", "/add/4", "/add/5"]  # what is none is no equal
+
+
 # ---------------------------------------------------------------- the stage
 
 

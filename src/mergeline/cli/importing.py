@@ -71,8 +71,9 @@ def import_(
 
     JSON Lines: one registration a line. CSV: a header, then for customers one identifier a row
     (orgId,customerId,source,accountId,type,value; rows of a customer together), for cards one card a row (orgId,
-    cardNumber, seriesId or seriesCode, statusLabel, cardExternalId). Lines that are bad or refused are written to
-    FILE.rejects (or --rejects) with their reasons, and the exit status is 1. The same file can be imported again.
+    cardNumber, seriesId or seriesCode, statusLabel, cardExternalId); white space around a value is dropped. Lines that
+    are bad or rejected are written to FILE.rejects (or --rejects) with their reasons, and the exit status is 1. The
+    same file can be imported again.
 
     \b
     Example:

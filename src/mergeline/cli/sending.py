@@ -37,7 +37,7 @@ TOPICS: Final = {
 @click.command(short_help="Send each line of a file as a request.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--topic", type=click.Choice(list(TOPICS)), default="updates", show_default=True, help="Where to.")
-@click.option("--wait", is_flag=True, help="Print the outcome of each line; exit status 1 if one is refused.")
+@click.option("--wait", is_flag=True, help="Print the outcome of each line; exit status 1 if one is rejected.")
 @click.option(
     "--timeout",
     "timeout_s",

@@ -73,7 +73,8 @@ class Catalog(Strict):
     @classmethod
     def _null_is_left_out(cls, document: Any) -> Any:
         if isinstance(document, Mapping):
-            return {field: value for field, value in document.items() if value is not None}
+            optional = {field.alias for field in cls.model_fields.values() if not field.is_required()}
+            return {field: value for field, value in document.items() if value is not None or field not in optional}
         return document
 
     @model_validator(mode="after")

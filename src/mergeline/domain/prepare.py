@@ -91,10 +91,15 @@ class _Stage:
     def identifiers(self, named: Iterable[NamedIdentifier], *, blockable: bool) -> tuple[NamedIdentifier, ...]:
         """The identifiers with normalised values, those that become equal folded into the first."""
         kept: dict[tuple[str, str], NamedIdentifier] = {}
+        blocked: set[tuple[str, str]] = set()
         region = self.catalog.default_region
         for item in named:
             value = normalise(item.type, item.value, region)
             if blockable and self.catalog.blocks(item.value, value):
+                key = (item.type, item.value if value is None else value)
+                if key in blocked:
+                    continue
+                blocked.add(key)
                 self._say(ErrorCode.BLOCKED_VALUE, "The org blocks this value.", item.path)
             elif value is None:
                 self._say(ErrorCode.INVALID_VALUE, f"This is no valid {item.type}.", item.path, item.type)
