@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from mergeline.cli import COMMANDS, main
+from mergeline.cli import COMMANDS, main, replaying
 from mergeline.cli.importing import Rejects
+from mergeline.cli.kafka import telling_how_far
+from mergeline.cli.spool import spool
 from mergeline.errors import SetupError
 
 NOWHERE = {
@@ -236,3 +239,21 @@ def test_what_is_not_said_well_enough_is_a_usage_error(words, complaint):
 def test_replay_refuses_to_put_events_where_they_do_not_belong(topic):
     line = one_line(run("replay", "--since", "1h", "--to", f"mergeline.{topic}", **NOWHERE))
     assert f"--to mergeline.{topic} is a topic that workers read or write" in line
+
+
+def test_an_interrupted_command_says_how_far_it_got_and_is_no_answer(monkeypatch):
+    """Status 1 would say that there was nothing to send."""
+
+    def interrupted(*_, **__):
+        with telling_how_far(lambda: "3 events were published."):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(replaying.replay, "callback", interrupted)
+    result = run("replay", "--since", "1h")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines() == ["mergeline: 3 events were published.", "mergeline: interrupted"]
+
+
+def test_no_room_for_temporary_files_is_one_line(monkeypatch):
+    with pytest.raises(SetupError, match="Mount one with room for them at /tmp, or set TMPDIR"), spool():
+        raise sqlite3.OperationalError("disk I/O error")

@@ -159,7 +159,7 @@ async def test_it_can_be_stopped_at_any_time(demo, moment, number):
     await running.until(moment)
     running.process.send_signal(number)
     status, text = await running.end()
-    assert status == 1
+    assert status == 130
     assert "Traceback" not in text
     await running.assert_gone()
 

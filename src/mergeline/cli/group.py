@@ -1,7 +1,7 @@
 """What all commands share: settings from the environment, and one clear line where they cannot work.
 
 In: the command line and the environment. Out: exit status 0 (done), 1 (done, and the answer is no), 2 (could not be
-done). Never: a traceback for what an operator can set right.
+done), 130 (interrupted). Never: a traceback for what an operator can set right.
 """
 
 import functools
@@ -21,6 +21,7 @@ from mergeline.errors import MergelineError
 from mergeline.settings import Settings, unknown_variables
 
 CANNOT: Final = 2
+INTERRUPTED: Final = 128 + signal.SIGINT
 FIRST_PROCESS: Final = 1
 
 P = ParamSpec("P")
@@ -70,6 +71,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except MergelineError as error:
             raise CannotError(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("mergeline: interrupted", err=True)
+            raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
             raise  # click's: whoever read us has enough
         except OSError as error:

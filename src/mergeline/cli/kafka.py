@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from mergeline.cli.output import note
 from mergeline.domain.messages import Header
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
@@ -202,13 +203,17 @@ async def send_all(
 
 @contextmanager
 def telling_how_far(how_far: Callable[[], str]) -> Iterator[None]:
-    """An error that ends the block says how far it got before, where `how_far` knows of something."""
+    """Whatever ends the block before it is through, how far it got is said, where `how_far` knows of something."""
     try:
         yield
     except SetupError as error:
         if not (said := how_far()):
             raise
         raise SetupError(f"{error} {said}") from None
+    except BaseException:  # interrupted, or nobody reads any more what is printed
+        if said := how_far():
+            note(said)
+        raise
 
 
 class Reader:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from mergeline.domain.messages import Coordinate
 from mergeline.domain.redrive import Fate, Letter, Redriven
+from mergeline.errors import SetupError
 from mergeline.stream.unpacking import raw_name
 
 CACHE_KIB: Final = 16 * 1024
@@ -92,8 +93,18 @@ def _waiting(topic: str, partition: int, offset: int, org_id: int, request_id: s
 
 @contextmanager
 def spool() -> Iterator[Spool]:
-    """An empty one."""
-    with closing(sqlite3.connect("", isolation_level=None)) as database:
-        database.execute(f"pragma cache_size = -{CACHE_KIB}")
-        database.execute(_MAKE)
-        yield Spool(database)
+    """An empty one.
+
+    Raises:
+        SetupError: if the folder for temporary files has no room for it, also inside the block.
+    """
+    try:
+        with closing(sqlite3.connect("", isolation_level=None)) as database:
+            database.execute(f"pragma cache_size = -{CACHE_KIB}")
+            database.execute(_MAKE)
+            yield Spool(database)
+    except sqlite3.Error as error:
+        raise SetupError(
+            f"Dead letters cannot be kept in the folder for temporary files: {error}. "
+            "Mount one with room for them at /tmp, or set TMPDIR."
+        ) from None
