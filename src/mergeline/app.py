@@ -35,7 +35,7 @@ from mergeline.stream import clients
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
 from mergeline.stream.incarnations import check_recorded, topics_read
-from mergeline.stream.requests import TopicIds, topic_ids
+from mergeline.stream.protocol import TopicIds, topic_ids
 from mergeline.stream.rights import check_rights
 from mergeline.stream.topics import admin, check_topics, full_name
 from mergeline.stream.worker import Worker

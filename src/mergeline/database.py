@@ -18,7 +18,7 @@ from mergeline.settings import Settings, masked, variable
 from mergeline.store.apply import Store
 from mergeline.store.connecting import connecting
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
-from mergeline.store.failures import describe
+from mergeline.store.failures import Unsettled, describe
 from mergeline.store.migrations import pending
 from mergeline.store.options import Options, Retries
 from mergeline.store.pool import ACQUIRE_TIMEOUT_S, open_pool
@@ -164,5 +164,5 @@ async def make_days(connection: Connection) -> None:
     """Make the ledger's next days; what cannot be made now is made later, or goes to the default partition."""
     try:
         await ensure_ledger_days(connection, DAYS_AHEAD)
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, Unsettled) as error:
         log.warning("ledger.days_not_made", error=describe(error))

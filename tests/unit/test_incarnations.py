@@ -12,7 +12,7 @@ from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
 from mergeline.stream import incarnations
 from mergeline.stream.incarnations import Incarnations, MadeAnew, check
-from mergeline.stream.requests import NO_ID, TopicsRequest, topic_ids
+from mergeline.stream.protocol import NO_ID, TopicsRequest, topic_ids
 from mergeline.stream.resetting import topic_meant
 from mergeline.stream.retrying import Retriable
 from mergeline.stream.topics import full_name

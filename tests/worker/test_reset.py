@@ -13,7 +13,7 @@ from tests.worker.load import held_ledger, owns, until_somebody_waits
 from tests.worker.process import IMPORTED_FROM
 
 from mergeline.app import EXIT_FAILED, EXIT_SETUP
-from mergeline.stream.requests import topic_ids
+from mergeline.stream.protocol import topic_ids
 
 OLD = 12
 """Requests that were answered before, without ids of their own among them."""

@@ -10,7 +10,7 @@ a decision about a request (`domain`), or SQL (`store`).
     apply       decided in PostgreSQL, published in Kafka    flood       dead letters in a row end the worker
     publisher   one producer, alive or dead                  producers   those, and what fences another
     offsets     where a partition goes on                    trailing    the router's, committed at a pace
-    watchdog    ends a worker that does not move             clients     how Kafka is spoken to (requests)
+    watchdog    ends a worker that does not move             clients     how Kafka is spoken to (protocol)
 
     topics, brokers, rights, drained                         what must be so before a worker starts
     incarnations, forgotten, handover                        what the ledger and Kafka must agree on

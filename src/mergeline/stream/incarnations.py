@@ -25,7 +25,7 @@ from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.incarnations import Incarnation, record
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.origin import place_of
-from mergeline.stream.requests import TopicIds
+from mergeline.stream.protocol import TopicIds
 from mergeline.stream.retrying import Retriable
 
 LOOK_PACE_S: Final = 3.0

@@ -16,7 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
-from mergeline.stream.requests import TopicIds, TopicsRequest, topic_ids
+from mergeline.stream.protocol import TopicIds, TopicsRequest, topic_ids
 from mergeline.stream.retrying import Retriable
 
 CALL_TIMEOUT_S: Final = 20.0

@@ -35,8 +35,8 @@ from mergeline.stream.incarnations import topics_read
 from mergeline.stream.leftovers import records_of
 from mergeline.stream.offsets import NO_GENERATION
 from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX, Producers
+from mergeline.stream.protocol import GroupRequest, topic_ids
 from mergeline.stream.publisher import PublishFailed
-from mergeline.stream.requests import GroupRequest, topic_ids
 from mergeline.stream.topics import full_name, partitions_of
 
 COORDINATOR_POLL_MS: Final = 100

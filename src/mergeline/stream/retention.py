@@ -16,7 +16,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
 from mergeline.stream.origin import place_of
-from mergeline.stream.requests import TopicIds, topic_ids
+from mergeline.stream.protocol import TopicIds, topic_ids
 from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partitions_of, read_configs
 
 

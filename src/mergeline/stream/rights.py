@@ -19,7 +19,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.clients import denied
 from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX
-from mergeline.stream.requests import GroupRequest, TopicsRequest
+from mergeline.stream.protocol import GroupRequest, TopicsRequest
 from mergeline.stream.topics import full_name
 
 READ: Final = 3
