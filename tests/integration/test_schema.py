@@ -11,6 +11,7 @@ from tests.defaults import default_options, open_pool
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
+from mergeline.domain.messages import Place
 from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
@@ -159,7 +160,7 @@ async def test_a_worker_needs_no_right_but_to_its_rows(desk, sql, worker_url):
     batch = [merge, worker.log.put(UPDATES, b"{"), worker.log.update(2, source="ECOMMERCE", remove=line("of-1"))]
     assert kinds(await worker.apply(*batch, progress={AT: Progress(1)})) == ["applied", "dead_letter", "applied"]
     assert kinds(await worker.apply(merge, worker.log.sent_again(merge))) == ["answered", "repeat"]
-    async with claim(worker.store, [AT]) as claimed:
+    async with claim(worker.store, [Place(*AT)]) as claimed:
         await claimed.write("mine")
     assert await horizons(worker.store, [AT])
     async with worker.store.statements() as db:

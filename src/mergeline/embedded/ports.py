@@ -69,14 +69,14 @@ def _claim(port: int) -> bool:
     return True
 
 
-def kafka_answers(port: int) -> bool:
+def kafka_answers(port: int, host: str = HOST) -> bool:
     """Whether the broker says that it is part of its cluster: it opens its port before that."""
     client = b"mergeline"
     header = struct.pack(">hhih", _KAFKA_METADATA, _KAFKA_METADATA_VERSION, 1, len(client)) + client
     no_topics_no_creation = struct.pack(">ib", 0, 0)
     request = header + no_topics_no_creation
     try:
-        with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
+        with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(_SIZE.pack(len(request)) + request)
             answer = connection.makefile("rb").read(_SIZE.size * 4)
     except OSError:
@@ -87,12 +87,12 @@ def kafka_answers(port: int) -> bool:
     return bool(brokers > 0)
 
 
-def postgres_answers(port: int) -> bool:
+def postgres_answers(port: int, host: str = HOST) -> bool:
     """Whether PostgreSQL asks who we are: while it starts or recovers it answers with an error instead."""
     parameters = b"user\0postgres\0database\0postgres\0\0"
     startup = struct.pack(">i", _POSTGRES_PROTOCOL_3) + parameters
     try:
-        with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
+        with socket.create_connection((host, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(_SIZE.pack(len(startup) + _SIZE.size) + startup)
             return connection.recv(1) == b"R"
     except OSError:
