@@ -52,7 +52,7 @@ class Kills:
         self._workers = [world.forked_worker() for _ in range(workers)]
         self._asleep, self._mending = set(), set()
         self._struck = self._answers_then = 0
-        self.done, self.ended = Counter(), Counter()
+        self.done, self.ended, self.reasons = Counter(), Counter(), Counter()
         self.at_work = 0
 
     async def run(self):
@@ -89,6 +89,7 @@ class Kills:
         return {
             "requests": self.requests, "seed": self.seed, "kills": dict(self.done), "kills_at_work": self.at_work,
             "workers_that_ended_themselves": {str(status): number for status, number in self.ended.items()},
+            "since": dict(self.reasons),
             "records": self.world.counts(),
         }  # fmt: skip
 
@@ -180,7 +181,14 @@ class Kills:
             self.world.check_reader()
             for worker in [worker for worker in self._workers if not worker.running]:
                 self.ended[worker.status] += 1
+                self.reasons[_reason(worker)] += 1
                 self._asleep.discard(worker)
                 self._workers.remove(worker)
                 self._mend(self._start_another(RESTART_S))
             await asyncio.sleep(POLL_S)
+
+
+def _reason(worker):
+    """What the last line of its log says; no values of requests stand there."""
+    said = [event for event in worker.events() if event.get("event") in {"worker.failed", "worker.refused"}]
+    return " ".join(str(said[-1].get(name, "")) for name in ("error", "problem", "places")) if said else "nothing"
