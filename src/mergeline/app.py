@@ -34,7 +34,7 @@ from mergeline.store.incarnations import published_offsets
 from mergeline.stream import clients
 from mergeline.stream.clients import client_options
 from mergeline.stream.drained import check_drained
-from mergeline.stream.incarnations import check_recorded, topics_read
+from mergeline.stream.incarnations import MadeAnew, check_recorded, topics_read
 from mergeline.stream.protocol import TopicIds, topic_ids
 from mergeline.stream.rights import check_rights
 from mergeline.stream.topics import admin, check_topics, full_name
@@ -173,9 +173,13 @@ async def _prepared(settings: Settings) -> Store:
             log.warning("topics.check", problem=line)
         return ids
 
-    async def recorded() -> None:
+    async def recorded() -> MadeAnew | None:
         with database_errors(settings):
-            await check_recorded(store, settings, ids)
+            try:
+                await check_recorded(store, settings, ids)
+            except MadeAnew as error:
+                return error  # no waiting mends it
+        return None
 
     async def published() -> dict[int, int]:
         with database_errors(settings):
@@ -184,7 +188,8 @@ async def _prepared(settings: Settings) -> Store:
     no_kafka, no_database = clients.unreachable(settings, NO_ANSWER), unreachable(settings, NO_ANSWER)
     ids = await _patiently(topics, deadline, no_kafka)
     store = await _patiently(lambda: open_store(settings), deadline, no_database)
-    await _in_time(recorded, deadline, no_database)  # what it complains of no waiting mends
+    if (anew := await _patiently(recorded, deadline, no_database)) is not None:
+        raise anew
     if settings.requests_keyed:
         offsets = await _patiently(published, deadline, no_database)
         await _patiently(lambda: check_drained(settings, offsets), deadline, no_kafka)

@@ -140,6 +140,23 @@ async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_par
         assert claimed.transactional_ids == set()
 
 
+async def test_nor_does_a_batch_that_waited_for_the_reset(desk, db, store):
+    await record(db, {AT[0]: ONE})
+    place = Place(*AT)
+    async with claim(store, [place]):
+        pass
+    await adopt(store, {place: 0})
+    async with next_incarnation(db, GROUP, AT[0]) as turn:
+        batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={place: Progress(0, 0)}))
+        await asyncio.sleep(0.2)
+        assert not batch.done()
+        await turn.hold()
+        await turn.write(OTHER, 2)
+    with pytest.raises(Forgotten):
+        await batch
+    assert await horizons(store, [place]) == {}
+
+
 def later(message, incarnation=2):
     """Another message at the same places, of a topic that was made anew."""
     origin, at = (Coordinate(f"{place.topic}@{incarnation}", *place[1:]) for place in (message.origin, message.at))

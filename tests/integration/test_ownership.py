@@ -145,11 +145,24 @@ async def test_nobody_answers_any_more_what_is_routed(desk):
     async with claim(desk.store, [OURS]) as claimed:
         await claimed.write("its-owner")
     async with claim(desk.store, [OURS]) as claimed:
-        await claimed.disown()
+        assert await claimed.horizons() == {}
+        await claimed.disown({OURS: 4})
     with pytest.raises(Forgotten):
         await desk.apply(desk.log.customer(1), progress={OURS: Progress(0, 0)})
     async with claim(desk.store, [OURS]) as claimed:
-        assert claimed.owners == {OURS: Owner(None, 0, None)}
+        assert claimed.owners == {OURS: Owner(None, 4, None)}
+
+
+async def test_nor_by_a_batch_that_waited_for_whoever_routes_it(new_store, desk):
+    await owned(desk, 0)
+    async with claim(await new_store(), [OURS]) as claimed:
+        batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={OURS: Progress(0, 0)}))
+        await asyncio.sleep(0.2)
+        assert not batch.done()
+        await claimed.disown({OURS: 0})
+    with pytest.raises(Forgotten):
+        await batch
+    assert await horizons(desk.store, [OURS]) == {}
 
 
 async def owned(desk, position):

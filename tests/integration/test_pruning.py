@@ -70,6 +70,14 @@ async def test_progress_that_only_kafka_knows_is_written_down_before_its_answers
     assert await horizons(desk.store, [AT]) == {}
 
 
+async def test_how_far_the_group_is_beyond_those_answers_is_not_written_down(desk, sql):
+    """Of a database that was restored, its own answers and the group's offsets are all there is to see that by."""
+    await desk.register(1)
+    await age(sql, 20)
+    await pruned(sql, {AT: 50})
+    assert await sql.fetchval("select published_offset from partition_owner where topic = $1", AT[0]) == 1
+
+
 async def test_the_oldest_days_go_first_and_the_first_that_may_not_stops_it(desk, sql):
     await desk.register(1)
     await age(sql, 10)

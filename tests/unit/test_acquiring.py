@@ -1,11 +1,18 @@
-"""What the database refuses for now while partitions are acquired is tried again; what it will always refuse is not."""
+"""What taking partitions over goes on with, tries again, and refuses."""
 
 import asyncpg
 import pytest
 
-from mergeline.store.failures import BatchTooLarge
+from mergeline.domain.messages import Place
+from mergeline.errors import SetupError
+from mergeline.store.failures import BatchTooLarge, Forgotten
+from mergeline.store.ownership import Owner
+from mergeline.stream.apply import check_stored
+from mergeline.stream.handover import check_published
 from mergeline.stream.incarnations import at_the_database
 from mergeline.stream.retrying import Retriable
+
+HERE = Place("identifier-updates", 3)
 
 
 @pytest.mark.parametrize(
@@ -25,3 +32,29 @@ def test_what_may_work_later_is_tried_again(error):
 def test_what_never_will_ends_the_worker():
     with pytest.raises(asyncpg.InsufficientPrivilegeError), at_the_database():
         raise asyncpg.InsufficientPrivilegeError("no")
+
+
+@pytest.mark.parametrize(
+    ("answered", "stored"), [(7, None), (7, 7), (8, 7), (None, None)], ids=["new here", "as much", "more", "nothing"]
+)
+def test_a_pipeline_that_acquires_again_goes_on_with_a_database_that_has_what_it_stored(answered, stored):
+    check_stored({HERE: Owner(None, 0, answered)}, {HERE: stored})
+
+
+@pytest.mark.parametrize("answered", [6, None], ids=["less", "nothing"])
+def test_and_publishes_nothing_from_memory_that_the_database_has_not(answered):
+    with pytest.raises(Forgotten):
+        check_stored({HERE: Owner(None, 0, answered)}, {HERE: 7})
+
+
+@pytest.mark.parametrize(
+    ("published", "committed"), [(8, 0), (0, 8), (9, 12)], ids=["by the database", "by the group", "by both"]
+)
+def test_what_is_answered_and_published_may_be_routed(published, committed):
+    check_published({HERE: Owner(None, published, 8)}, {HERE: 7}, {HERE: committed})
+    check_published({HERE: Owner(None, 0, 0)}, {}, {HERE: 0})
+
+
+def test_what_is_answered_and_not_published_may_not():
+    with pytest.raises(SetupError, match=r"identifier-updates, partition 3: .* up to 7 and published them up to 5"):
+        check_published({HERE: Owner(None, 4, 8)}, {HERE: 7}, {HERE: 5})

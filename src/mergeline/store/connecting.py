@@ -24,7 +24,7 @@ GIVEN_UP_WITHIN_S: Final = 1.0
 """For the server to hear that a statement, or the connection, was given up."""
 LOOK_EVERY_S: Final = 5.0
 SILENCES_MAX: Final = 3
-"""So many looks in a row without an answer, each of `CONNECT_TIMEOUT_S` at most: 30 s in all."""
+"""So many looks in a row without an answer, each of twice `CONNECT_TIMEOUT_S` at most: within a minute in all."""
 SERVER_GONE_AFTER: Final = {
     "TCP_KEEPIDLE": 5,
     "TCP_KEEPINTVL": 2,

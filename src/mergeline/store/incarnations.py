@@ -62,6 +62,10 @@ class Turn:
             yield [*map(ledger_row_of, rows)]
             behind = rows[-1]["at_partition"], rows[-1]["at_offset"]
 
+    async def hold(self) -> None:
+        """Show the database that whoever holds the rows is awake."""
+        await self._db.fetch("now")
+
     async def write(self, topic_id: UUID | None, number: int) -> None:
         """Go on with this one, once the block ends; in one before it nobody answers any more."""
         if number != self.now.number:

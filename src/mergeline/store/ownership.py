@@ -30,7 +30,8 @@ class Owner:
     published_offset: int
     """The first offset that is not known to be published."""
     answered_offset: int | None
-    """The first offset that no batch has read; None where it was never acquired for batches, or is routed."""
+    """The first offset that no batch has read; None where nobody answers: it was never acquired for batches, is routed,
+    or its topic was reset."""
 
 
 class Claim:
@@ -50,9 +51,14 @@ class Claim:
         places = columns_of(sorted(self.owners), 2)
         await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
 
-    async def disown(self) -> None:
-        """Have nobody answer there any more, once the claim commits: a router reads them."""
-        await self._db.execute("partitions_disown", self._group_id, *columns_of(sorted(self.owners), 2))
+    async def horizons(self) -> dict[Place, int]:
+        """See `horizons`."""
+        return await read_horizons(self._db, list(self.owners))
+
+    async def disown(self, positions: Mapping[Place, int]) -> None:
+        """Have nobody answer there any more, once the claim commits: a router reads them, from these offsets on."""
+        rows = [(*place, positions[place]) for place in sorted(self.owners)]
+        await self._db.execute("partitions_disown", self._group_id, *columns_of(rows, 3))
 
 
 @asynccontextmanager

@@ -70,7 +70,7 @@ async def check_published(
             (the group's committed offsets: the database learns of a batch with the one that follows).
 
     Returns:
-        How far each partition with answers of that day is published.
+        How far each partition with answers of that day is published at least: behind the last of them.
 
     Raises:
         Unpublished: naming the first partition with such an answer, in a topic that was not reset since.
@@ -82,12 +82,14 @@ async def check_published(
         if incarnation_of(topic) < numbers.get(topic_of(topic), FIRST):
             continue  # a log that is no more: what was not published of it was said when it was reset
         place = Place(topic, partition)
-        positions[place] = position = max(known, published.get(place, 0))
+        position = max(known, published.get(place, 0))
         if at_offset >= position:
             raise Unpublished(
                 f"The ledger's day {day} has answers up to offset {at_offset} of {topic}-{partition}, of which only "
                 f"those below {position} are known to be published. Run a worker until it has caught up, then prune."
             )
+        # Not how far the group is: of a database that is older than that, it is all there is to see it by.
+        positions[place] = at_offset + 1
     return positions
 
 

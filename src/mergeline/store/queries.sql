@@ -307,11 +307,13 @@ with customers_update as (
     select $21, topic, partition, published_offset, answered_offset
     from unnest($22::text[], $23::integer[], $24::bigint[], $25::bigint[], $26::bigint[])
         as new (topic, partition, published_offset, answered_offset, remembered_offset)
-    -- What an owner has stored is not there: a standby took over without it. Or nobody is to answer there any more.
+    -- What an owner has stored is not there: a standby took over without it. Or nobody is to answer there any more. It
+    -- waits for whoever has the row, and reads what that one leaves: a reset that ends meanwhile is not overlooked.
     where remembered_offset is null or remembered_offset <= (
         select answered_offset
         from partition_owner as known
         where known.group_id = $21 and known.topic = new.topic and known.partition = new.partition
+        for no key update
     )
     order by topic, partition
     on conflict (group_id, topic, partition) do update
@@ -490,8 +492,8 @@ where partition_owner.group_id = $1
 -- name: partitions_disown
 -- Nobody answers there any more: a router reads them, whose messages are answered where it puts them.
 update partition_owner
-set answered_offset = null, transactional_id = null
-from unnest($2::text[], $3::integer[]) as routed (topic, partition)
+set answered_offset = null, transactional_id = null, published_offset = greatest(published_offset, routed.position)
+from unnest($2::text[], $3::integer[], $4::bigint[]) as routed (topic, partition, position)
 where partition_owner.group_id = $1
     and partition_owner.topic = routed.topic
     and partition_owner.partition = routed.partition

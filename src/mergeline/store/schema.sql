@@ -105,7 +105,7 @@ create table partition_owner (
     partition integer not null,
     transactional_id text collate "C", -- of the last owner: fenced by the next
     published_offset bigint not null default 0, -- where to go on: the first offset not known to be published
-    answered_offset bigint, -- the first that no batch has read; null until it is acquired for batches
+    answered_offset bigint, -- the first that no batch has read; null where nobody answers (yet, routed, reset)
     dead_letters_in_a_row bigint not null default 0,
     primary key (group_id, topic, partition)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);

@@ -26,7 +26,7 @@ from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
-from mergeline.store.failures import describe
+from mergeline.store.failures import Forgotten, describe
 from mergeline.store.ownership import Owner, adopt, claim, horizons
 from mergeline.store.progress import Progress, write_progress
 from mergeline.stream.flood import FloodGate
@@ -72,8 +72,11 @@ class ApplyStage:
         await self._incarnations.acquire(partitions)
         places = {self._incarnations.place(partition): partition for partition in partitions}
         await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
+        # A pipeline that acquires once more knows itself what it has stored.
+        stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         with at_the_database():
             owners = await self._own(list(places))
+            check_stored(owners, stored)
             self._horizons = await horizons(self._store, list(places))
         floor = {
             partition: max(owners[place].published_offset, published.get(partition, 0))
@@ -84,8 +87,6 @@ class ApplyStage:
         begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
         with at_the_database():
             await adopt(self._store, begins)
-        # A pipeline that acquires once more knows itself what it has stored.
-        stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         self._progress = {
             place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
             for place, tp in places.items()
@@ -156,10 +157,12 @@ class ApplyStage:
         await self._publisher.publish(records, ends)
         if self._publisher.transactional_id is None:
             await self._offsets.commit(ends)
+        passed_over = False
         for partition, offset in ends.items():
             place = self._incarnations.place(partition)
+            passed_over |= offset > (self._progress[place].answered_offset or 0)
             self._progress[place] = self._progress[place]._replace(published_offset=offset)
-        if not records:  # passed over: no batch says so, and whoever comes next would look for records there
+        if passed_over:  # no batch says so, and whoever comes next would look for records there
             await self._keep_progress()
 
     async def release(self) -> None:
@@ -181,6 +184,12 @@ class ApplyStage:
             self._keep(progress)
         except Exception as error:  # noqa: BLE001 (whatever it is, what goes on does so without)
             log.warning("progress.not_kept", error=describe(error))
+
+
+def check_stored(owners: Mapping[Place, Owner], stored: Mapping[Place, int | None]) -> None:
+    """Refuse to publish what a database that took over has not: it would be decided, and published, once more."""
+    if any((owners[place].answered_offset or 0) < (known or 0) for place, known in stored.items()):
+        raise Forgotten
 
 
 def _count(answers: Sequence[Answer]) -> None:

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.apply import Store
-from mergeline.store.ownership import Claim, claim, horizons
+from mergeline.store.ownership import Owner, claim
 from mergeline.stream.incarnations import at_the_database
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
@@ -29,18 +29,27 @@ async def hand_over(
         Retriable: if brokers or database are away: to be tried again.
         SetupError: if there are answers that are not published.
     """
+    await offsets.confirm()  # cut off from the group, we would lock out whoever it gave the partitions to
     with at_the_database():
         async with claim(store, list(places)) as claimed:
             if any(owner.answered_offset is not None for owner in claimed.owners.values()):
                 await asyncio.gather(*(producers.fence(one) for one in claimed.transactional_ids))
-                positions = await offsets.positions(list(places.values()))
-                await _check_published(store, claimed, {place: positions[tp] for place, tp in places.items()})
-                await claimed.disown()
+                found = await offsets.positions(list(places.values()))
+                positions = {place: found[partition] for place, partition in places.items()}
+                check_published(claimed.owners, await claimed.horizons(), positions)
+                await claimed.disown(positions)
 
 
-async def _check_published(store: Store, claimed: Claim, positions: Mapping[Place, int]) -> None:
-    for place, highest in (await horizons(store, list(positions))).items():
-        published = max(positions[place], claimed.owners[place].published_offset)
+def check_published(
+    owners: Mapping[Place, Owner], horizons: Mapping[Place, int], positions: Mapping[Place, int]
+) -> None:
+    """Compare what was answered with what was published.
+
+    Raises:
+        SetupError: as `hand_over`.
+    """
+    for place, highest in horizons.items():
+        published = max(positions[place], owners[place].published_offset)
         if highest >= published:
             raise SetupError(
                 f"{place.topic}, partition {place.partition}: workers with MERGELINE_REQUESTS_KEYED=true have stored "

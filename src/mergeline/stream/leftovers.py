@@ -24,7 +24,7 @@ from mergeline.stream.clients import onlooker, started
 from mergeline.stream.consumer import PARTITION_FETCH_BYTES_MAX
 
 READ_S_MAX: Final = 60.0
-"""For all messages that are read again: half of what the database waits for whoever resets (`IDLE_MS_MAX`)."""
+"""For the messages of a page: half of what the database waits for whoever resets (`IDLE_MS_MAX`)."""
 POLL_MS: Final = 250
 
 
@@ -79,8 +79,8 @@ async def _messages(settings: Settings, rows: Sequence[LedgerRow]) -> dict[Coord
     except TimeoutError:
         raise SetupError(
             f"{len(rows) - len(found)} messages of dead letters that were not published could not be read within "
-            f"{READ_S_MAX:.0f} s, from {', '.join(sorted({place.topic for place in wanted}))}. Nothing was changed; "
-            "run it again once the brokers answer."
+            f"{READ_S_MAX:.0f} s, from {', '.join(sorted({place.topic for place in wanted}))}. The reset is not "
+            "done; run it again once the brokers answer."
         ) from None
     return found
 

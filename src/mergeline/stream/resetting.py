@@ -267,11 +267,14 @@ async def _publish(
     number, exactly_once = turn.now.number + 1, settings.delivery == "exactly_once"
     # The same id each time: an earlier run that sleeps, or was killed, is locked out, and its transaction settled.
     own_id = f"{TRANSACTIONAL_ID_PREFIX}{settings.group_id}-reset-{next(iter(starts)).topic}"
+    await turn.hold()
     try:
-        publisher = await Producers(settings, client_options(settings)).start(own_id if exactly_once else None)
+        async with _while_locked():
+            publisher = await Producers(settings, client_options(settings)).start(own_id if exactly_once else None)
         try:
-            done = await _mark(settings, client, starts)
-            await _commit(settings, client, starts, done)  # which is refused where the group has members
+            async with _while_locked():
+                done = await _mark(settings, client, starts)
+                await _commit(settings, client, starts, done)  # which is refused where the group has members
 
             async def publish(records: Sequence[Outgoing], last: Coordinate) -> None:
                 mark = Mark(number, last.partition, last.offset)
@@ -306,4 +309,5 @@ async def _mark(settings: Settings, client: AIOKafkaAdminClient, starts: Mapping
     committed = await client.list_consumer_group_offsets(
         settings.group_id, await _coordinator(client, settings), list(starts)
     )
-    return min(Mark.read(committed[tp].metadata if tp in committed else "") for tp in starts)
+    # Partitions that were added since have none.
+    return min((Mark.read(committed[tp].metadata) for tp in starts if tp in committed), default=NO_MARK)

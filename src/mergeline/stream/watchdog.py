@@ -43,7 +43,7 @@ class Watchdog:
         refusal: Callable[[], BaseException | None],
         moved: Callable[[], Awaitable[bool]],
         *,
-        acquired: Callable[[], bool],
+        acquiring: Callable[[], object],
         acquire_timeout_ms: int,
     ) -> None:
         """What it looks at, and whom it tells.
@@ -54,11 +54,11 @@ class Watchdog:
             progress_timeout_ms: how long something may stand still.
             refusal: what the group has refused us for good.
             moved: whether brokers answer others and not us, at the addresses that the settings name.
-            acquired: whether the group's last assignment is open, be it of no partition.
+            acquiring: what is being acquired (the group's generation); None once it is open, be it of no partition.
             acquire_timeout_ms: how long it may take to acquire one, once the group has given it.
         """
         self._lags, self._fail, self._refusal, self._moved = lags, fail, refusal, moved
-        self._acquired = acquired
+        self._acquiring = acquiring
         self._timeout_s = progress_timeout_ms / 1000
         self._acquire_timeout_s = self._timeout_s + acquire_timeout_ms / 1000
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
@@ -67,12 +67,14 @@ class Watchdog:
         """Look for ever; cancelled at the end."""
         clock = asyncio.get_running_loop().time
         answered_at = acquired_at = clock()
+        acquiring = None
         while True:
             await asyncio.sleep(self._timeout_s / CHECKS)
             refusal = self._refusal()
             if refusal is not None:
                 self._fail(_refused(refusal))
-            if self._acquired():
+            before, acquiring = acquiring, self._acquiring()
+            if acquiring is None or acquiring != before:
                 acquired_at = clock()
             try:
                 lags = await self._lags()

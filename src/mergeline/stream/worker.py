@@ -100,8 +100,8 @@ class Worker:
             settings.progress_timeout_ms,
             offsets.refusal,
             moved,
-            acquired=lambda: self.assignment.is_open,
-            acquire_timeout_ms=settings.start_timeout_ms,
+            acquiring=lambda: None if self.assignment.is_open else self.app.consumer_generation_id,
+            acquire_timeout_ms=settings.start_timeout_ms * len(readers),
         )
 
     def not_ready(self) -> str | None:
