@@ -271,6 +271,7 @@ async def _publish(
     try:
         async with _while_locked():
             publisher = await Producers(settings, client_options(settings)).start(own_id if exactly_once else None)
+        await turn.hold()
         try:
             async with _while_locked():
                 done = await _mark(settings, client, starts)
