@@ -81,8 +81,8 @@ def database_errors(settings: Settings, *, alone: bool = True) -> Iterator[None]
 
     Args:
         settings: where it is.
-        alone: whether the block does nothing else. Where it does, errors of the system (a pipe that is closed, a disk
-            that is full) are left as they are: those of the connection come as `connecting` says them.
+        alone: whether the block only speaks to it. If not, errors of the system (a pipe that is closed, a disk that is
+            full) are somebody else's, and left as they are: those of the connection come as `connecting` says them.
     """
     place = f"PostgreSQL at {masked(settings.database_url.get_secret_value())}"
     remedy = f"Correct that, or {variable('database_url')}."

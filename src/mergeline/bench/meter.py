@@ -16,12 +16,12 @@ from typing import Final
 import asyncpg
 
 from mergeline.bench import processes
-from mergeline.bench.statements import statements_of
 from mergeline.bench.workers import Workers
 from mergeline.bench.world import Site, World
+from mergeline.store.queries import load
 from mergeline.store.statements import Connection
 
-SQL: Final = statements_of("counters.sql")
+SQL: Final = load("mergeline.bench", "counters.sql")
 SAMPLE_S: Final = 0.1
 STATEMENTS_MAX: Final = 20
 PG_STAT_IO_SINCE: Final = 16

@@ -15,13 +15,13 @@ import asyncpg
 
 from mergeline.bench.mix import SERIES_ID
 from mergeline.bench.plan import ORG_ID, Plan
-from mergeline.bench.statements import statements_of
 from mergeline.database import database_errors
 from mergeline.domain.catalog import Catalog
 from mergeline.embedded import Services
 from mergeline.settings import Settings, variable
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.migrations import migrate
+from mergeline.store.queries import load
 from mergeline.stream import topics
 
 CATALOG: Final = {
@@ -30,7 +30,7 @@ CATALOG: Final = {
     "sources": {"INSTORE": "single", "WEBSHOP": "single", "WECHAT": "multiple"},
     "series": [{"id": SERIES_ID, "autoCreate": True}],
 }
-SQL: Final = statements_of("population.sql")
+SQL: Final = load("mergeline.bench", "population.sql")
 POPULATE_TIMEOUT_S: Final = 3_600.0
 
 

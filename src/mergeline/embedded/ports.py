@@ -1,6 +1,6 @@
 """Free ports, and what servers say on them.
 
-In: how many, or a port. Out: port numbers; whether the server there answers in its own protocol. Never: a
+In: how many, or an address. Out: port numbers; whether the server there answers in its own protocol. Never: a
 port that the system gives to outgoing connections, or one that somebody was given a moment ago.
 """
 

@@ -1,6 +1,6 @@
-"""The named statements of `queries.sql`.
+"""Statements by name: those of `queries.sql`, and of files like it.
 
-In: the file beside this module. Out: `SQL`, text by name. Never: a statement put together from parts.
+In: a file of a package. Out: `SQL`, text by name. Never: a statement put together from parts.
 """
 
 import re
@@ -10,9 +10,10 @@ from typing import Final
 _NAMED: Final = re.compile(r"^-- name: (\w+)$(.*?)(?=^-- (?:name: |-{20})|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def _load() -> dict[str, str]:
-    text = files("mergeline.store").joinpath("queries.sql").read_text(encoding="utf-8")
+def load(package: str, file: str) -> dict[str, str]:
+    """The statements of a file, without what ends them."""
+    text = files(package).joinpath(file).read_text(encoding="utf-8")
     return {name: statement.strip().removesuffix(";") for name, statement in _NAMED.findall(text)}
 
 
-SQL: Final = _load()
+SQL: Final = load("mergeline.store", "queries.sql")

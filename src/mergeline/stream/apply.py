@@ -113,14 +113,13 @@ class ApplyStage:
 
         Only those of `partitions`: two transactions that raise the same rows would wait for each other.
         """
+        places = [self._incarnations.place(chunk.partition) for chunk in batch]
         messages: list[Message] = []
-        for partition, records, _ in batch:
-            place = self._incarnations.place(partition)
-            messages += [message_of(record, place) for record in records]
+        for place, chunk in zip(places, batch, strict=True):
+            messages += [message_of(record, place) for record in chunk.records]
         self._gate.saw(message.origin for message in messages)
-        read = {self._incarnations.place(chunk.partition) for chunk in batch}
         progress = self._unwritten(map(self._incarnations.place, partitions))
-        progress |= {place: self._progress[place] for place in read}
+        progress |= {place: self._progress[place] for place in places}
         answers = await apply_with_retries(
             self._store,
             messages,
@@ -132,10 +131,10 @@ class ApplyStage:
         _count(answers)
         left = iter(answers)
         works: list[Work] = []
-        for partition, records, _ in batch:
+        for place, (partition, records, _) in zip(places, batch, strict=True):
             outgoing = [answer.outgoing for answer in islice(left, len(records))]
             works.append(Work(partition, [record.offset for record in records], outgoing))
-            self._stored(self._incarnations.place(partition), records[-1].offset)
+            self._stored(place, records[-1].offset)
         return works
 
     def _stored(self, place: Place, offset: int) -> None:
