@@ -53,7 +53,7 @@ def test_bad_lines_are_numbered_and_the_rest_goes_in():
     assert [type(one).__name__ for one in found] == ["BadLine", "Registration", "BadLine", "BadLine"]
     assert [one.reason for one in found if isinstance(one, BadLine)] == [
         "MALFORMED_JSON: not JSON at character 0",
-        "INVALID_REQUEST: /customerId: no integer",
+        "INVALID_REQUEST: /customerId: not an integer",
         "MALFORMED_JSON: not UTF-8 at byte 0",
     ]
 
@@ -148,7 +148,7 @@ def test_cards():
         (b"1,2,INSTORE,,email", "5 cells; the header has 6"),
         (b"1,2,INSTORE,,email,a,b", "7 cells; the header has 6"),
         (b"1,2,INSTORE,,email,", "INVALID_REQUEST: /identifiers/0/value: missing"),
-        (b"1,2,INSTORE,,cardnumber,C", "INVALID_REQUEST: /identifiers/0/type: no type that mergeline knows"),
+        (b"1,2,INSTORE,,cardnumber,C", "INVALID_REQUEST: /identifiers/0/type: not one of 'mobile'"),
         (b"1,2,,,email,a", "INVALID_REQUEST: /source: missing"),
         (b"1,0,INSTORE,,email,a", "INVALID_REQUEST: /customerId"),
         (b'1,2,INSTORE,,email,"a', "no CSV: unexpected end of data"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mergeline.domain import json_text, plain
@@ -285,13 +285,18 @@ def _check_card(path: str, item: Item | PlainItem, *, adding: bool) -> None:
 
 # ---------------------------------------------------------------- reasons
 
-_FIELDS: Final = sorted(
-    {
-        field.alias or name
-        for model in (IdentifierUpdate, CustomerRegistration, CardRegistration, Item, Identifier)
-        for name, field in model.model_fields.items()
-    }
-)
+_MODELS: Final[dict[Topic, type[BaseModel]]] = {
+    Topic.IDENTIFIER_UPDATES: IdentifierUpdate,
+    Topic.CUSTOMER_REGISTRATIONS: CustomerRegistration,
+    Topic.CARD_REGISTRATIONS: CardRegistration,
+}
+
+
+def _aliases(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+_FIELDS: Final = sorted(_aliases(Item) | {field for model in _MODELS.values() for field in _aliases(model)})
 
 
 def _reason(error: ErrorDetails, document: Any) -> str:
@@ -299,25 +304,34 @@ def _reason(error: ErrorDetails, document: Any) -> str:
     location = list(error["loc"])
     if len(location) > 1 and isinstance(document, dict) and isinstance(document.get(location[0]), dict):
         del location[1]  # one object in place of a list: the model sees a list of one
-    *parents, last = location or [""]
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(last), _FIELDS, n=1) or [
-            field for field in _FIELDS if field.lower() == str(last).lower()
-        ]
-        hint = f'; is "{close[0]}" meant?' if close else ""
-        return f"{_pointer(parents)}: unknown field{hint}"
+        *parents, last = location
+        return f"{_pointer(parents)}: unknown field{_hint(str(last), top=not parents)}"
     if error["type"] == "missing":
         return f"{_pointer(location)}: missing"
-    return f"{_pointer(location)}: {_RULES.get(error['type'], error['msg'])}"
+    rule = _RULES.get(error["type"])
+    return f"{_pointer(location)}: {rule.format(**error.get('ctx', {})) if rule else error['msg']}"
+
+
+def _hint(name: str, *, top: bool) -> str:
+    """Where a field belongs that another request has, or which field is meant."""
+    if name in _FIELDS:
+        owners = [topic for topic, model in _MODELS.items() if top and name in _aliases(model)]
+        return f' "{name}": it belongs to {owners[0]}' if len(owners) == 1 else ""
+    close = difflib.get_close_matches(name, _FIELDS, n=1) or [
+        field for field in _FIELDS if field.lower() == name.lower()
+    ]
+    return f'; is "{close[0]}" meant?' if close else ""
 
 
 _RULES: Final = {
-    "model_type": "no object",
-    "int_type": "no integer",
+    "model_type": "not an object",
+    "int_type": "not an integer",
     "string_pattern_mismatch": "a character not allowed (control characters; in requestId all but 0x21 to 0x7E)",
     "string_unicode": "a lone surrogate",
-    "list_type": "no list",
-    "literal_error": "no type that mergeline knows",
+    "list_type": "not a list",
+    "literal_error": "not one of {expected}",
+    "string_type": "not a string",
 }
 
 

@@ -64,7 +64,7 @@ def instant(value: object) -> datetime:
             return datetime.fromisoformat(f"{day}T{time}{'+00:00' if offset in 'Zz' else offset}").astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-    raise PydanticCustomError("instant", "no date and time of RFC 3339 with an offset")
+    raise PydanticCustomError("instant", "not a date and time of RFC 3339 with an offset, like 2026-11-21T10:00:00Z")
 
 
 def _one_or_many(value: Any) -> Any:
