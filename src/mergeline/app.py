@@ -204,13 +204,16 @@ async def _patiently(attempt: Callable[[], Coroutine[Any, Any, _T]], deadline: f
         deadline: by the monotonic clock.
         silence: the complaint about one that does not end.
     """
+    said = ""
     while True:
         try:
             return await _in_time(attempt, deadline, silence)
         except SetupError as error:
             if time.monotonic() > deadline:
                 raise
-            log.info("worker.waiting", problem=str(error))
+            if str(error) != said:  # once, not twice a second
+                said = str(error)
+                log.warning("worker.waiting", problem=said)
         await asyncio.sleep(START_RETRY_S)
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from mergeline import app
 from mergeline.errors import SetupError
@@ -97,3 +98,15 @@ async def test_what_comes_up_late_is_tried_until_it_is_there_and_the_last_compla
     attempts.clear()
     with pytest.raises(SetupError, match="complaint 1"):
         await app._patiently(attempt, time.monotonic() - 1, "no answer")
+
+
+async def test_what_is_waited_for_is_logged_once_and_again_when_it_is_something_else(soon):
+    complaints = iter(["no Kafka", "no Kafka", "no Kafka", "no topics", "no topics", "no Kafka"])
+
+    async def attempt():
+        for complaint in complaints:
+            raise SetupError(complaint)
+
+    with capture_logs() as logged:
+        await app._patiently(attempt, time.monotonic() + 5, "no answer")
+    assert [entry["problem"] for entry in logged] == ["no Kafka", "no topics", "no Kafka"]
