@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from mergeline.domain.ledger import RowKind
 from mergeline.domain.vocabulary import Status
@@ -100,3 +101,9 @@ def test_the_table_has_each_metric_with_its_type_its_labels_and_their_values(roo
     for name, label in (("mergeline_messages_total", "answer"), ("mergeline_step_seconds", "step")):
         assert VALUES[label] <= set(re.findall(r"`(\w+)`", meanings[name]))
     assert VALUES["stage"] <= set(re.findall(r"`(\w+)`", meanings["mergeline_publish_failures_total"]))
+
+
+def test_no_other_series_comes_with_a_counter_or_a_histogram() -> None:
+    registry = CollectorRegistry()
+    Histogram("one", "of any kind", registry=registry).observe(1)
+    assert b"_created" not in generate_latest(registry)
