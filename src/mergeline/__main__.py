@@ -1,9 +1,17 @@
-"""`python -m mergeline`: the same as the command `mergeline`.
+"""The command `mergeline`, also as `python -m mergeline`.
 
 In: arguments. Out: an exit status. Never: anything of its own.
 """
 
-from mergeline.cli import main
+
+def main() -> None:
+    """Run the command; Ctrl-C is heard while its packages are imported too, which takes half a second."""
+    try:
+        from mergeline.cli import main as command  # noqa: PLC0415 - inside of what hears Ctrl-C
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    command(prog_name="mergeline")
+
 
 if __name__ == "__main__":
-    main(prog_name="mergeline")
+    main()

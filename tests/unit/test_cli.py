@@ -62,6 +62,18 @@ def one_line(result):
     return line
 
 
+def test_ctrl_c_while_the_packages_are_imported_is_an_exit_status_and_no_traceback(tmp_path):
+    (tmp_path / "structlog.py").write_text("raise KeyboardInterrupt")
+    ended = subprocess.run(
+        [sys.executable, "-m", "mergeline", "settings"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_all_commands_are_there():
     assert set(COMMANDS) == SPEC_COMMANDS
     assert {path[0] for path in LEAVES} == SPEC_COMMANDS
