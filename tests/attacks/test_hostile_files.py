@@ -94,7 +94,7 @@ async def test_commands_take_hostile_files(world, seed, tmp_path):
         await ended(world, "import", kind, str(path))
         path.write_bytes(hostile_files.lines(dice, 50))
         await ended(world, "send", "--wait", str(path))
-        await ended(world, "send", "--wait", "--json", "--topic", "cards", str(path))
+        await ended(world, "send", "--wait", "--json", "--topic", "card-registrations", str(path))
         path.write_bytes(hostile_files.catalog(dice))
         await ended(world, "catalog", "apply", "--dry-run", str(path))
     letters = str(len(world.records["identifier-updates-dlt"]))

@@ -164,7 +164,7 @@ async def test_a_line_as_long_as_a_topic_takes_is_sent_and_a_longer_one_is_left_
     room = LINE_MAX_BYTES - 1 - len(json.dumps(card, ensure_ascii=False).encode())
     lines = [json.dumps(card | {"more": "x" * size}, ensure_ascii=False) for size in (room, room + 1)]
     path = file("long.jsonl", "\n".join([*lines, json.dumps({"orgId": ORG, "cardNumber": "L1", "seriesId": 7})]))
-    said = await shop.command("send", "--topic", "cards", "--wait", str(path), status=1)
+    said = await shop.command("send", "--topic", "card-registrations", "--wait", str(path), status=1)
     assert "line 2 is longer than the topic takes" in said
     assert "2 sent" in said
     assert "1 applied" in said

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import IO, Final
+from typing import IO
 
 import click
 from rich.text import Text
@@ -24,19 +24,14 @@ from mergeline.cli.group import json_option, with_settings
 from mergeline.cli.output import console, note, print_json, progress
 from mergeline.domain.messages import DeadLetterReason
 from mergeline.domain.routing import UNREAD, routing_key
-from mergeline.domain.vocabulary import Topic
+from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
-
-TOPICS: Final = {
-    "updates": Topic.IDENTIFIER_UPDATES,
-    "customers": Topic.CUSTOMER_REGISTRATIONS,
-    "cards": Topic.CARD_REGISTRATIONS,
-}
 
 
 @click.command(short_help="Send each line of a file as a request.")
 @click.argument("file", type=click.File("rb"))
-@click.option("--topic", type=click.Choice(list(TOPICS)), default="updates", show_default=True, help="Where to.")
+@click.option("--topic", type=click.Choice([*map(str, INPUT_TOPICS)]), default=str(Topic.IDENTIFIER_UPDATES),
+              show_default=True, help="Where to.")  # fmt: skip
 @click.option("--wait", is_flag=True, help="Print the outcome of each line; exit status 1 if one is rejected.")
 @click.option(
     "--timeout",
@@ -58,7 +53,7 @@ def send(settings: Settings, file: IO[bytes], topic: str, timeout_s: float, *, w
     Example:
       mergeline send --wait requests.jsonl
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    run = _Run(settings, TOPICS[topic], as_json=as_json)
+    run = _Run(settings, Topic(topic), as_json=as_json)
     raise SystemExit(asyncio.run(run.go(file, timeout_s if wait else None)))
 
 
