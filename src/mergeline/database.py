@@ -93,7 +93,7 @@ def database_errors(settings: Settings, *, alone: bool = True) -> Iterator[None]
     except asyncpg.PostgresError as error:
         raise SetupError(f"{place} failed: {describe(error)}. Its log says more.") from None
     except asyncpg.ClientConfigurationError as error:
-        reason = " ".join(str(error).split())
+        reason = str(error).partition("\n")[0].rstrip(".")  # what follows is asyncpg's hint
         raise SetupError(f"{variable('database_url')} cannot be used: {reason}. Correct it.") from None
     except _UNANSWERED as error:
         if not alone and isinstance(error, OSError) and not isinstance(error, TimeoutError):

@@ -43,7 +43,7 @@ def _database_url(secret: SecretStr) -> SecretStr:
     except ValueError:
         valid = False
     if not valid:
-        raise PydanticCustomError("database_url", "no address like postgresql://user:password@host:5432/database")
+        raise PydanticCustomError("database_url", "not an address like postgresql://user:password@host:5432/database")
     return secret
 
 
@@ -52,7 +52,7 @@ def _servers(text: str) -> str:
     for server in servers:
         found = re.fullmatch(r"([^\s:]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", server)
         if found is None or _has_gap(found[1]) or not 0 < int(found[2]) <= PORT_MAX:
-            raise PydanticCustomError("servers", "no list like host:9092,host:9092")
+            raise PydanticCustomError("servers", "not a list like host:9092,host:9092")
     return ",".join(servers)
 
 
@@ -214,7 +214,9 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
             continue
         field = name.removesuffix(FILE_SUFFIX).removeprefix(PREFIX).lower()
         near = difflib.get_close_matches(field, Settings.model_fields, n=1)
-        lines.append(f"{name} is no setting and has no effect" + (f"; is {variable(near[0])} meant?" if near else ""))
+        lines.append(
+            f"{name} is not a setting and has no effect" + (f"; is {variable(near[0])} meant?" if near else "")
+        )
     return lines
 
 
@@ -258,7 +260,7 @@ def _complaint(errors: list[ErrorDetails], given: Mapping[str, str]) -> str:
 
 
 _RULES: Final = {
-    "int_parsing": "no whole number",
+    "int_parsing": "not a whole number",
     "bool_parsing": "neither true nor false",
     "greater_than_equal": "at least {ge} is needed",
     "less_than_equal": "at most {le} is possible",

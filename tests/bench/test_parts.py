@@ -170,7 +170,7 @@ def test_settings_may_come_together_or_one_by_one():
         ("--set", ("batch_max=5", "batch_max=6"), "batch_max is given as 5 and as 6"),
         ("--mix", "ad=1", "kinds are add, remove, merge"),
         ("--mix", "add=much", "weights are numbers"),
-        ("--mix", "add", "no list like name=value"),
+        ("--mix", "add", "not a list like name=value"),
         ("--set", "batchmax=5", "is MERGELINE_BATCH_MAX meant?"),
         ("--set", "batch_max=0", "at least 1 is needed"),
         ("--given", None, "cannot be reached"),

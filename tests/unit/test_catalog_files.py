@@ -66,14 +66,14 @@ def test_what_is_shown_can_be_applied_again(read):
 @pytest.mark.parametrize(
     ("text", "path", "reason"),
     [
-        ("", "", "no mapping of fields"),
-        ("- 1", "", "no mapping of fields"),
+        ("", "", "not a mapping of fields"),
+        ("- 1", "", "not a mapping of fields"),
         ("orgId: 1", "sources", "missing"),
-        (LEAST + "blockList: [12345]", "blockList[0]", "no text; put it in quotes"),
-        (LEAST + "blockList: [null]", "blockList[0]", "no text; put it in quotes"),
+        (LEAST + "blockList: [12345]", "blockList[0]", "not a text; put it in quotes"),
+        (LEAST + "blockList: [null]", "blockList[0]", "not a text; put it in quotes"),
         (LEAST + "colour: red", "colour", "no such field"),
         (LEAST + "series: [{id: 1}, {id: 2, activ: true}]", "series[1].activ", "no such field"),
-        (LEAST + "series: [{id: 007}]", "series[0].id", "no whole number"),
+        (LEAST + "series: [{id: 007}]", "series[0].id", "not a whole number"),
         (LEAST + "series: [{id: 1, active: yes}]", "series[0].active", "neither true nor false"),
         (LEAST + "statusLabels: {LOST: GONE}", "statusLabels.LOST", "input should be 'NOT_ISSUED'"),
         (LEAST + "series: [{id: 1}, {id: 1}]", "", "two series share an id or a code"),
@@ -87,9 +87,9 @@ def test_what_is_shown_can_be_applied_again(read):
         (LEAST + "---\n" + LEAST, "", "line 3, column 1: but found another document"),
         (LEAST + "series: [", "", "line 3, column 10"),
         (b"\xff", "", "not UTF-8 at byte 0"),
-        ("orgId: \x07", "", "no YAML"),
-        ("? [a]\n: 1", "", "a key that is no text"),
-        ("[" * 5000, "", "no YAML"),
+        ("orgId: \x07", "", "not YAML"),
+        ("? [a]\n: 1", "", "a key that is not a text"),
+        ("[" * 5000, "", "not YAML"),
     ],
 )
 def test_a_bad_file_says_where_and_why(read, text, path, reason):

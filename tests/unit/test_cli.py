@@ -112,7 +112,7 @@ def test_a_bad_setting_is_one_line():
 def test_an_unknown_setting_is_named():
     result = run("settings", MERGELINE_BATCHMAX="7")
     assert result.exit_code == 0
-    assert "MERGELINE_BATCHMAX is no setting and has no effect; is MERGELINE_BATCH_MAX meant?" in result.stderr
+    assert "MERGELINE_BATCHMAX is not a setting and has no effect; is MERGELINE_BATCH_MAX meant?" in result.stderr
 
 
 @pytest.fixture
@@ -234,9 +234,11 @@ def test_more_catalogs_than_one_transaction_takes_are_refused_in_words(tmp_path)
         pytest.param(["replay"], "one of --since and --request is needed", id="all that there is"),
         pytest.param(["replay", "--request", "r"], "need --org", id="a request of nobody knows whom"),
         pytest.param(["replay", "--since", "1h", "--customer", "1"], "need --org", id="a customer likewise"),
-        pytest.param(["replay", "--since", "10:00"], "no time like 2026-11-21T10:00:00Z", id="a time without a day"),
-        pytest.param(["redrive", "--since", "2026-11-21T10:00:00"], "no time like", id="a time of nobody knows where"),
-        pytest.param(["redrive", "--until", "999999d"], "no time like", id="before there was time"),
+        pytest.param(["replay", "--since", "10:00"], "not a time like 2026-11-21T10:00:00Z", id="a time without a day"),
+        pytest.param(
+            ["redrive", "--since", "2026-11-21T10:00:00"], "not a time like", id="a time of nobody knows where"
+        ),
+        pytest.param(["redrive", "--until", "999999d"], "not a time like", id="before there was time"),
     ],
 )
 def test_what_is_not_said_well_enough_is_a_usage_error(words, complaint):

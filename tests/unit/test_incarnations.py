@@ -170,5 +170,5 @@ def test_a_topic_is_named_with_or_without_its_prefix(given):
 
 @pytest.mark.parametrize("given", ["update-outcomes", "identifier-updates-dlt", "identifier-updates@2", "p.", ""])
 def test_only_a_topic_that_workers_read_can_be_reset(given):
-    with pytest.raises(Exception, match=r"is no topic that workers read\. Those are: identifier-updates, "):
+    with pytest.raises(Exception, match=r"is not a topic that workers read\. Those are: identifier-updates, "):
         topic_meant(SETTINGS, given)

@@ -68,7 +68,7 @@ def test_an_unusable_file_is_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("BATCH_MAX", "many", 'is "many": no whole number'),
+        ("BATCH_MAX", "many", 'is "many": not a whole number'),
         ("BATCH_MAX", "0", "at least 1 is needed"),
         ("HTTP_PORT", "65536", "at most 65535 is possible"),
         ("DELIVERY", "twice", "'exactly_once' or 'at_least_once'"),
@@ -166,8 +166,8 @@ def test_every_setting_says_what_it_means():
 def test_unknown_variables_are_named_with_what_was_meant():
     lines = unknown_variables({"MERGELINE_BATCHMAX": "1", "MERGELINE_QWX": "1", "PATH": "", "MERGELINE_GROUP_ID": "g"})
     assert lines == [
-        "MERGELINE_BATCHMAX is no setting and has no effect; is MERGELINE_BATCH_MAX meant?",
-        "MERGELINE_QWX is no setting and has no effect",
+        "MERGELINE_BATCHMAX is not a setting and has no effect; is MERGELINE_BATCH_MAX meant?",
+        "MERGELINE_QWX is not a setting and has no effect",
     ]
 
 

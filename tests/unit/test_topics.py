@@ -184,7 +184,7 @@ def test_tls_clients_verify_the_broker_and_can_show_a_certificate(certificate):
     ("given", "said"),
     [
         ({"SSL_CAFILE": "/nowhere"}, "MERGELINE_KAFKA_SSL_CAFILE names /nowhere"),
-        ({"SSL_CAFILE": __file__}, "no PEM file"),
+        ({"SSL_CAFILE": __file__}, "not a PEM file"),
         ({"SSL_CERTFILE": "CERT", "SSL_KEYFILE": "KEY", "SSL_PASSWORD": "wrong"}, "its password is wrong"),
         ({"SSL_CERTFILE": "CERT", "SSL_KEYFILE": "KEY"}, "its password is wrong"),
         ({"SSL_CERTFILE": "CERT", "SSL_KEYFILE": "/nowhere"}, "MERGELINE_KAFKA_SSL_CERTFILE"),

@@ -90,7 +90,7 @@ async def test_bad_and_rejected_lines_are_written_down_and_the_rest_goes_in(shop
     assert sorted(line for line in lines[1:] if not line.startswith("#")) == sorted([rows[3], rows[4], rows[5]])
     for reason in (
         "line 4: IDENTIFIER_TAKEN at /identifiers/0",
-        "line 5: customerId: no whole number",
+        "line 5: customerId: not a whole number",
         "line 6: UNKNOWN_SOURCE at /source",
     ):
         assert any(line.startswith(f"# {reason}") for line in lines), reason

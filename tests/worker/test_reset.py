@@ -285,12 +285,12 @@ async def test_what_is_refused_and_why(lived):
         return line
 
     assert "is the topic that is known" in await refused(UPDATES)
-    assert "is no topic that workers read" in await refused(OUTCOMES)
-    assert "is no topic that workers read" in await refused("nowhere")
+    assert "is not a topic that workers read" in await refused(OUTCOMES)
+    assert "is not a topic that workers read" in await refused("nowhere")
     worker = lived.worker()
     await lived.outcomes_of([adding(1, "it-runs")])
-    assert f"The group {lived.group} has 1 members" in await refused(UPDATES)
-    assert f"The group {lived.group} has 1 members" in await refused(UPDATES, "--same-id")
+    assert f"The group {lived.group} has 1 member(s)" in await refused(UPDATES)
+    assert f"The group {lived.group} has 1 member(s)" in await refused(UPDATES, "--same-id")
     await stopped(worker)
     async with lived.connection() as connection:
         await connection.execute("delete from topic_incarnation")

@@ -49,7 +49,7 @@ class _Pairs(click.ParamType):
             return value
         pairs = [pair.partition("=") for pair in str(value).split(",") if pair]
         if not all(name and equals for name, equals, _ in pairs):
-            self.fail(f"{value!r} is no list like name=value,name=value", param, ctx)
+            self.fail(f"{value!r} is not a list like name=value,name=value", param, ctx)
         return {name.strip(): text.strip() for name, _, text in pairs}
 
 

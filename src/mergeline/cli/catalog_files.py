@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable) or key in seen:
-                problem = "a key that stands twice" if isinstance(key, Hashable) else "a key that is no text"
+                problem = "a key that stands twice" if isinstance(key, Hashable) else "a key that is not a text"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -116,18 +116,18 @@ def _parse(path: Path) -> Any:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise _Unreadable(f"{place}{error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _Unreadable(f"no YAML: {type(error).__name__}") from None
+        raise _Unreadable(f"not YAML: {type(error).__name__}") from None
 
 
 _RULES: Final = {
-    "string_type": "no text; put it in quotes",
+    "string_type": "not a text; put it in quotes",
     "extra_forbidden": "no such field",
     "missing": "missing",
-    "int_type": "no whole number",
+    "int_type": "not a whole number",
     "bool_type": "neither true nor false",
-    "model_type": "no mapping of fields",
-    "dict_type": "no mapping",
-    "list_type": "no list",
+    "model_type": "not a mapping of fields",
+    "dict_type": "not a mapping",
+    "list_type": "not a list",
 }
 
 

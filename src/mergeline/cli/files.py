@@ -186,10 +186,13 @@ def _header(line: Line, kind: Kind) -> list[str]:
     wrong = sorted(set(columns) - needed - possible) or sorted({name for name in columns if columns.count(name) > 1})
     missing = sorted(needed - set(columns))
     if wrong or missing:
-        said = [f"no such column, or twice: {', '.join(map(repr, wrong))}"] if wrong else []
+        said = [f"unknown or repeated: {', '.join(map(repr, wrong))}"] if wrong else []
         said += [f"missing: {', '.join(missing)}"] if missing else []
-        possible_ones = ", ".join(sorted(needed) + [f"{name} (optional)" for name in sorted(possible)])
-        raise SetupError(f"Line {line.number} does not name the columns of {kind}: {'; '.join(said)}. {possible_ones}.")
+        names = f"{', '.join(sorted(needed))}; optional: {', '.join(sorted(possible))}"
+        raise SetupError(
+            f"Line {line.number} does not name the columns of {kind}: {'; '.join(said)}. "
+            f"They are, with commas between them: {names}."
+        )
     return columns
 
 
@@ -202,7 +205,7 @@ def _cells(line: Line) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except csv.Error as error:
-        raise ValueError(f"no CSV: {error}") from None
+        raise ValueError(f"not CSV: {error}") from None
     return [cell.strip() for cell in cells]
 
 
@@ -243,7 +246,10 @@ def _customers(rows: Iterator[_Row]) -> Iterator[Registration | BadLine]:
                     ended[group.customer] = group.lines[-1].number
             group = _Group(customer)
             if None not in customer and customer in ended:
-                reason = f"rows of a customer stand together; others of this one end at line {ended[customer]}"
+                reason = (
+                    f"rows of a customer stand together; this one's others end at line {ended[customer]}. "
+                    "If these went in, send the row as an update"
+                )
                 group.problem = (row.line.number, reason)
         _add(group, row)
     if group is not None:
@@ -277,5 +283,5 @@ def _document(row: _Row) -> tuple[dict[str, Any], str | None]:
         elif re.fullmatch(r"[0-9]{1,19}", cell):
             document[name] = int(cell)
         else:
-            problem = problem or f"{name}: no whole number"
+            problem = problem or f"{name}: not a whole number"
     return document, problem

@@ -30,7 +30,7 @@ class MomentType(click.ParamType):
         try:
             return instant(value) if ago is None else datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         except (PydanticCustomError, OverflowError):
-            self.fail("no time like 2026-11-21T10:00:00Z, or 90m, 12h, 2d for so long ago", param, ctx)
+            self.fail("not a time like 2026-11-21T10:00:00Z, or 90m, 12h, 2d for so long ago", param, ctx)
 
 
 moment_type = MomentType()

@@ -26,7 +26,7 @@ is then just below the 2,704 bytes that an index of PostgreSQL takes."""
 
 def _region(code: str) -> str:
     if not is_region(code):
-        raise PydanticCustomError("region", "no region that libphonenumber knows (ISO 3166, as in CN or US)")
+        raise PydanticCustomError("region", "not a region that libphonenumber knows (ISO 3166, as in CN or US)")
     return code
 
 

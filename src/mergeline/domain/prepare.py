@@ -102,7 +102,7 @@ class _Stage:
                 blocked.add(key)
                 self._say(ErrorCode.BLOCKED_VALUE, "The org blocks this value.", item.path)
             elif value is None:
-                self._say(ErrorCode.INVALID_VALUE, f"This is no valid {item.type}.", item.path, item.type)
+                self._say(ErrorCode.INVALID_VALUE, f"This is not a valid {item.type}.", item.path, item.type)
             else:
                 same = value == item.value
                 kept.setdefault((item.type, value), item if same else NamedIdentifier(item.path, item.type, value))

@@ -188,5 +188,5 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 
 
 def _unusable(field: str, file: Path | str | None, error: OSError) -> str:
-    reason = "it is no PEM file, or its password is wrong" if isinstance(error, ssl.SSLError) else error.strerror
+    reason = "it is not a PEM file, or its password is wrong" if isinstance(error, ssl.SSLError) else error.strerror
     return f"{variable(field)} names {file}, which cannot be used: {reason}. Correct it, or leave it out."

@@ -95,7 +95,7 @@ def topic_meant(settings: Settings, given: str) -> str:
     for topic in (given, given.removeprefix(settings.topic_prefix)):
         if topic in topics:
             return str(Topic(topic))
-    raise SetupError(f"{given} is no topic that workers read. Those are: {', '.join(topics)}.")
+    raise SetupError(f"{given} is not a topic that workers read. Those are: {', '.join(topics)}.")
 
 
 async def reset(
@@ -181,7 +181,7 @@ async def _check_idle(client: AIOKafkaAdminClient, settings: Settings) -> None:
     if group["error_code"]:
         raise for_code(group["error_code"])(settings.group_id)
     if group["members"]:
-        raise SetupError(_busy(settings, f"{len(group['members'])} members"))
+        raise SetupError(_busy(settings, f"{len(group['members'])} member(s)"))
 
 
 async def _coordinator(client: AIOKafkaAdminClient, settings: Settings) -> int:
