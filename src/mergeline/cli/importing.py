@@ -73,7 +73,8 @@ def import_(
     (orgId,customerId,source,accountId,type,value; rows of a customer together), for cards one card a row (orgId,
     cardNumber, seriesId or seriesCode, statusLabel, cardExternalId); white space around a value is dropped. Lines that
     are bad or rejected are written to FILE.rejects (or --rejects) with their reasons, and the exit status is 1. The
-    same file can be imported again.
+    same file can be imported again: what is registered is left as it is, so new identifiers of a customer are updates
+    (mergeline send).
 
     \b
     Example:
