@@ -29,7 +29,6 @@ NO_ANSWER: Final = "no answer"
 _TOLD_BY_SERVER = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientPrivilegeError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.UndefinedObjectError,  # the address sets what the server does not know
@@ -88,6 +87,9 @@ def database_errors(settings: Settings, *, alone: bool = True) -> Iterator[None]
     remedy = f"Correct that, or {variable('database_url')}."
     try:
         yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        granted = f"Grant it (deploy/README.md, PostgreSQL), or correct {variable('database_url')}."
+        raise SetupError(f"{place} refuses: {error.args[0]}. {granted}") from None
     except _TOLD_BY_SERVER as error:
         raise SetupError(f"{place} refuses: {error.args[0]}. {remedy}") from None
     except asyncpg.PostgresError as error:

@@ -1,8 +1,9 @@
 """Settings: what the environment may say, and what is said where it is wrong."""
 
+import asyncpg
 import pytest
 
-from mergeline.database import options
+from mergeline.database import database_errors, options
 from mergeline.errors import SetupError
 from mergeline.settings import MASK, Settings, masked, unknown_variables, variable
 
@@ -176,3 +177,24 @@ def test_what_kubernetes_and_the_tests_set_is_no_mistake():
     assert unknown_variables(dict.fromkeys((*names, variable("batch_max") + "_FILE"), "x")) == []
     assert unknown_variables({"MERGELINE_PORT": "tcp://10.0.0.7:8080"}) == []
     assert len(unknown_variables({"MERGELINE_HTP_PORT": "8080"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        pytest.param(
+            asyncpg.InsufficientPrivilegeError("permission denied for table card"),
+            "refuses: permission denied for table card. Grant it (deploy/README.md, PostgreSQL), or correct ",
+            id="a right that is missing: where the grants are",
+        ),
+        pytest.param(
+            asyncpg.ClientConfigurationError('file "ca.pem" does not exist', hint="Provide it."),
+            'MERGELINE_DATABASE_URL cannot be used: file "ca.pem" does not exist. Correct it.',
+            id="an address that is none: without the library's hint",
+        ),
+    ],
+)
+def test_what_the_database_refuses_is_said_with_what_to_do(error, said):
+    with pytest.raises(SetupError) as caught, database_errors(Settings.load({})):
+        raise error
+    assert said in str(caught.value)
