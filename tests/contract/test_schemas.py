@@ -301,6 +301,20 @@ def test_readme_lists_the_codes_of_the_schema_in_order(heading: str, definition:
     assert list(listed) == list(codes_of(definition))
 
 
+def test_readme_shows_a_request_of_each_topic_and_every_field_and_type_there_is() -> None:
+    shown = {
+        row[0].strip("`").removeprefix("mergeline."): row[1].strip("`") for row in table_after("Sending a request")
+    }
+    assert set(shown) == set(INPUTS)
+    for topic, request in shown.items():
+        assert [*Draft202012Validator(BY_NAME[topic.removesuffix("s")]).iter_errors(json.loads(request))] == []
+    text = README.partition("\n## Sending a request\n")[2].partition("\n* ")[0]
+    schemas = [BY_NAME[topic.removesuffix("s")] for topic in INPUTS]
+    fields = {name for schema in schemas for node in nodes(schema) for name in node.get("properties", {})}
+    types = set(BY_NAME["identifier-update"]["$defs"]["itemType"]["enum"]) - {"cardNumber"}  # another spelling
+    assert fields | types == {name for name in fields | types if f'"{name}"' in text or f"`{name}`" in text}
+
+
 def test_readme_links_every_schema_and_every_link_leads_somewhere() -> None:
     links = {link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link}
     assert {file for file in links if not (ROOT / file).exists()} == set()
