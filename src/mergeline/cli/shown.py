@@ -5,7 +5,7 @@ In: the documents that `mergeline show --json` prints. Out: trees for the termin
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from rich.text import Text
@@ -13,7 +13,9 @@ from rich.tree import Tree
 
 from mergeline.cli.events import STYLES, said_of, scope_text
 from mergeline.domain.incarnations import FIRST
+from mergeline.domain.vocabulary import INPUT_TOPICS, DeadLetterCode
 
+DEAD_LETTER_CODES: Final = frozenset(map(str, DeadLetterCode))
 Document = Mapping[str, Any]
 
 
@@ -78,6 +80,9 @@ def request_tree(document: Document) -> Tree:
     tree.add(Text(f"{document['kind']} from {_place(origin)}"))
     asked = f", requested {document['requestedAt']}" if document["requestedAt"] else ""
     tree.add(Text(f"decided {document['decidedAt']}{asked}"))
+    if document["status"] in DEAD_LETTER_CODES and origin["topic"] in INPUT_TOPICS:
+        place = f"--topic {origin['topic']} --partition {origin['partition']} --offset {origin['offset']}"
+        tree.add(Text(f"its reason, and what becomes of it: mergeline redrive {place}"))
     for event in document["events"]:
         headers = [(name, text.encode()) for name, text in event["headers"].items()]
         said = said_of(event["topic"], orjson.dumps(event["data"]), headers)
