@@ -81,7 +81,8 @@ class Wanted:
 @click.option("--code", "codes", type=text_type, multiple=True, metavar="CODE",
               help="Only of this code, as PROCESSING_FAILED; can be given again.")  # fmt: skip
 @click.option("--org", "org_id", type=ledger_org_type, help="Only of this org (0: those that name none).")
-@click.option("--request", "request_id", type=text_type, metavar="ID", help="Only of this request id.")
+@click.option("--request", "request_id", type=text_type, metavar="ID",
+              help="Only of this request id; what is no well-formed request goes by its place.")  # fmt: skip
 @click.option("--partition", type=click.IntRange(min=0), help="Only what came from this partition of its topic.")
 @click.option("--offset", type=click.IntRange(min=0), help="Only what came from this offset.")
 @click.option("--since", type=moment_type,

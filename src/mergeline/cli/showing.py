@@ -90,16 +90,20 @@ def card(settings: Settings, org: int, number: str, *, as_json: bool) -> None:
 def request(settings: Settings, org: int, request_id: str, *, as_json: bool) -> None:
     """What became of REQUEST_ID of ORG, what was published for it, and what came again under it.
 
-    A request that was sent without an id goes by its place, topic-partition-offset, without the prefix of the
-    topic; after it was reset, with its incarnation, topic@2-partition-offset. A dead letter that names no org is under
-    org 0.
+    What was sent without an id, or is no well-formed request (a dead letter), goes by its place,
+    topic-partition-offset, without the prefix of the topic; after it was reset, with its incarnation,
+    topic@2-partition-offset. A dead letter that names no org is under org 0.
 
     \b
     Example:
       mergeline show request 100737 identifier-updates-3-17
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     found = _find(settings, lambda connection: showing.show_request(connection, org, request_id))
-    _answer(found, request_tree, f"request {request_id} of org {org}", as_json=as_json)
+    what = f"request {request_id} of org {org}"
+    if found is None:
+        note(f"{what} is not there. What is no well-formed request goes by its place: mergeline redrive lists it")
+        raise SystemExit(1)
+    _answer(found, request_tree, what, as_json=as_json)
 
 
 def _find(settings: Settings, read: Callable[[Connection], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
