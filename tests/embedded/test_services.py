@@ -165,3 +165,11 @@ async def read(bootstrap_servers, database_url):
     value = await connection.fetchval("select value from kept")
     await connection.close()
     return record.value, value
+
+
+def test_a_home_that_cannot_be_written_to_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+    no_folder = tmp_path / "file"
+    no_folder.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(no_folder))
+    with pytest.raises(embedded.EmbeddedError, match=r"cannot be made: .*\. Set XDG_CACHE_HOME to another folder"):
+        packages.cache_dir()

@@ -45,7 +45,12 @@ def cache_dir() -> Path:
     """Where what is slow to make is kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "mergeline"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedError(
+            f"{folder}, where Kafka is kept, cannot be made: {error.strerror}. Set XDG_CACHE_HOME to another folder"
+        ) from None
     return folder
 
 
