@@ -148,7 +148,7 @@ def test_cards():
         (b"1,2,INSTORE,,email", "5 cells; the header has 6"),
         (b"1,2,INSTORE,,email,a,b", "7 cells; the header has 6"),
         (b"1,2,INSTORE,,email,", "INVALID_REQUEST: /identifiers/0/value: missing"),
-        (b"1,2,INSTORE,,cardnumber,C", "INVALID_REQUEST: /identifiers/0/type: not one of 'mobile'"),
+        (b"1,2,INSTORE,,cardnumber,C", "INVALID_REQUEST: /identifiers/0/type: not one of mobile, email, "),
         (b"1,2,,,email,a", "INVALID_REQUEST: /source: missing"),
         (b"1,0,INSTORE,,email,a", "INVALID_REQUEST: /customerId"),
         (b'1,2,INSTORE,,email,"a', "not CSV: unexpected end of data"),

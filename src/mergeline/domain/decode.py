@@ -309,8 +309,10 @@ def _reason(error: ErrorDetails, document: Any) -> str:
         return f"{_pointer(parents)}: unknown field{_hint(str(last), top=not parents)}"
     if error["type"] == "missing":
         return f"{_pointer(location)}: missing"
-    rule = _RULES.get(error["type"])
-    return f"{_pointer(location)}: {rule.format(**error.get('ctx', {})) if rule else error['msg']}"
+    rule = _RULES.get(error["type"], error["msg"])
+    if error["type"] == "literal_error":
+        rule = "not one of " + error["ctx"]["expected"].replace("'", "")
+    return f"{_pointer(location)}: {rule}"
 
 
 def _hint(name: str, *, top: bool) -> str:
@@ -330,7 +332,6 @@ _RULES: Final = {
     "string_pattern_mismatch": "a character not allowed (control characters; in requestId all but 0x21 to 0x7E)",
     "string_unicode": "a lone surrogate",
     "list_type": "not a list",
-    "literal_error": "not one of {expected}",
     "string_type": "not a string",
 }
 
