@@ -90,11 +90,9 @@ class ApplyStage:
         await check_remembered(self._settings, gaps(places, owners, horizons, positions))
         # With what batches have stored meanwhile: of that too it is to be noticed if the database forgets it.
         self._horizons = horizons
-        stored = {place: self._progress[place].answered_offset for place in stored}
+        since = {place: self._progress[place].answered_offset for place in stored}
         self._progress = {
-            place: Progress(
-                positions[tp], _highest(owners[place].answered_offset, begins.get(place), stored.get(place))
-            )
+            place: Progress(positions[tp], _highest(owners[place].answered_offset, begins.get(place), since.get(place)))
             for place, tp in places.items()
         }
         self._written = {place: owners[place].published_offset for place in places}
