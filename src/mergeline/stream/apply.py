@@ -188,9 +188,14 @@ class ApplyStage:
 
 
 def check_stored(owners: Mapping[Place, Owner], stored: Mapping[Place, int | None]) -> None:
-    """Refuse to publish what a database that took over has not: it would be decided, and published, once more."""
-    if any((owners[place].answered_offset or 0) < (known or 0) for place, known in stored.items()):
-        raise Forgotten
+    """Refuse to publish what a database that took over has not: it would be decided, and published, once more.
+
+    And to begin anew with what is in hand where nobody is to answer any more: who acquires again has answered before.
+    """
+    for place, known in stored.items():
+        found = owners[place].answered_offset
+        if known is not None and (found is None or found < known):
+            raise Forgotten
 
 
 def _highest(*offsets: int | None) -> int:
