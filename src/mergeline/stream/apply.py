@@ -72,11 +72,13 @@ class ApplyStage:
         """
         await self._incarnations.acquire(partitions)
         places = {self._incarnations.place(partition): partition for partition in partitions}
-        await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         # A pipeline that acquires once more knows itself what it has stored.
         stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         with at_the_database():
             async with claim(self._store, list(places)) as claimed:
+                # Cut off from the group, we would fence whoever it gave the partitions to. And not before the rows are
+                # ours: a router that was given them meanwhile found that nobody answers there, and goes by that.
+                await self._offsets.confirm()
                 await self._own(claimed)
                 owners, horizons = claimed.owners, await claimed.horizons()
                 check_stored(owners, stored)
