@@ -61,11 +61,13 @@ class Size:
 
 SMALL = {  # each with what it has where nothing else is said, and its promises
     "Forgetting": (
-        {"Workers": "{A, B}", "Records": 2, "BatchMax": 1, "FaultsMax": 0, "ForgetsMax": 0, "ContestsMax": 0, "IdsMax": 5},
+        {"Workers": "{A, B}", "Records": 2, "BatchMax": 1, "FaultsMax": 0, "ForgetsMax": 0, "ContestsMax": 0,
+         "IdsMax": 5},
         ("AnsweredIsThere", "PublishedOnce", "PublishedAsStored", "NothingLost", "NoFalseAlarm"),
     ),
     "Handover": (
-        {"Keyed": "{K}", "Routers": "{R}", "Records": 2, "StartsMax": 3, "FaultsMax": 0, "Overlap": "TRUE", "IdsMax": 6},
+        {"Keyed": "{K}", "Routers": "{R}", "Records": 2, "StartsMax": 3, "FaultsMax": 0, "Overlap": "TRUE",
+         "IdsMax": 6},
         ("NothingLost", "PublishedOnce", "InOrder"),
     ),
     "Reset": (
@@ -163,7 +165,9 @@ def check(
     """
     spec = SPEC if isinstance(size, Size) else FOLDER / f"{size.model}.tla"
     (folder / spec.name).write_bytes(spec.read_bytes())
-    configured = configuration(size, broken, promises) if isinstance(size, Size) else size.configuration(broken, promises)
+    configured = (
+        configuration(size, broken, promises) if isinstance(size, Size) else size.configuration(broken, promises)
+    )
     (folder / "size.cfg").write_text(configured)
     # Short runs: what the second compiler costs it does not earn. TLC leaves its own modules where temporary files go.
     start = [str(java()), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", HEAP, f"-Djava.io.tmpdir={folder}"]
