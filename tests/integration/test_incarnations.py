@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from msgspec.structs import replace
+from tests.horizons import horizons
 from tests.integration.desk import AT, UPDATES, codes, kinds, line, outcome
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import sound
@@ -15,7 +16,7 @@ from mergeline.domain.messages import Coordinate, Place
 from mergeline.store import incarnations
 from mergeline.store.failures import Forgotten, Unsettled
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
-from mergeline.store.ownership import claim, horizons
+from mergeline.store.ownership import claim
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements

@@ -4,11 +4,12 @@ import asyncio
 
 import asyncpg
 import pytest
+from tests.horizons import horizons
 from tests.integration.desk import AT
 
 from mergeline.domain.messages import Place
 from mergeline.store.failures import Forgotten, Kind, kind_of
-from mergeline.store.ownership import Owner, claim, horizons
+from mergeline.store.ownership import Owner, claim
 from mergeline.store.progress import Progress
 
 TOPIC = AT[0]

@@ -101,9 +101,3 @@ async def _hold(db: Statements, partitions: Iterable[Place]) -> None:
     for row in await db.fetch("incarnations_held", sorted(meant)):
         if row["incarnation"] != meant[row["topic"]]:
             raise Unsettled(f"another incarnation of {row['topic']} was begun")
-
-
-async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:
-    """The highest offset of each partition that the ledger has an answer for; to be read after the claim."""
-    async with store.statements() as db:
-        return await read_horizons(db, partitions)
