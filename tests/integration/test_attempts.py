@@ -9,11 +9,13 @@ from tests.defaults import default_options, default_retries
 from tests.integration.desk import AT, ORG, Desk, Gate, header, kinds, line
 from tests.integration.test_merges import meets, sound
 
+from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.store.apply import Store
-from mergeline.store.failures import BatchTooLarge, Kind, Overtaken, Unsettled, describe, kind_of
+from mergeline.store.failures import BatchTooLarge, Forgotten, Kind, Overtaken, Unsettled, describe, kind_of
 from mergeline.store.framing import unpack
 from mergeline.store.locks import lock_key
+from mergeline.store.ownership import claim
 from mergeline.store.progress import Progress
 from mergeline.store.queries import SQL
 
@@ -175,6 +177,25 @@ async def test_a_batch_with_too_many_locks_is_halved_in_order(new_store, sql):
     assert tuple(owner) == (5, messages[-1].at.offset + 1)
     assert await sql.fetchval("select count(*) from customer where survivor_id = 16") == 15
     assert await sound(sql)
+
+
+async def test_a_half_is_not_stored_where_the_one_before_it_was_forgotten(new_store, sql):
+    parts = 0
+
+    async def forgets(name):
+        nonlocal parts
+        parts += name == "ledger_insert"
+        if name == "begin" and parts == 1:
+            await sql.execute("delete from ledger")
+            await sql.execute("update partition_owner set answered_offset = 0")
+
+    desk = Desk(await new_store(forgets, lock_keys_max=20))
+    async with claim(desk.store, [Place(*AT)]) as claimed:
+        await claimed.adopt({Place(*AT): 0})
+    messages = [desk.log.customer(number, f"of-{number}") for number in range(1, 17)]
+    with pytest.raises(Forgotten):
+        await desk.persist(*messages, progress={AT: Progress(0, 0)})
+    assert await sql.fetchval("select count(*) from ledger") == 0
 
 
 async def test_a_full_lock_table_halves_the_batch(new_store, sql):

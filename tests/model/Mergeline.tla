@@ -126,7 +126,7 @@ Settle(id) ==
     /\ txn' = [txn EXCEPT ![id] = NoTxn]
 
 \* Kill the producer and acquire again; the pipeline goes on.
-Again(w) == [worker[w] EXCEPT !.state = "wants", !.id = NoId, !.found = {}, !.step = "none"]
+Again(w) == [worker[w] EXCEPT !.state = "wants", !.id = NoId, !.found = {}, !.read = Zero, !.step = "none"]
 
 \* An accepted EndTxn only prepares; the markers, and with them readers, offsets and the next transaction, come later.
 BrokerCompletes(id) ==
@@ -165,13 +165,13 @@ OffsetsExpire ==
 (* A worker: which partitions it believes to own, how far acquiring got, its pipeline *)
 
 Idle == [
-    state |-> "idle",  \* wants -> locked -> fenced -> claimed -> open
+    state |-> "idle",  \* wants -> locked -> fenced -> read -> open
     partitions |-> {},
     opened |-> FALSE,  \* acquired at least once: the pipeline runs
     id |-> NoId,
     found |-> {},      \* ids found in partition_owner that are still to be fenced
     floor |-> Zero,    \* published_offset, as found
-    early |-> Zero,    \* only where offsets are read before fencing
+    read |-> Zero,     \* committed offsets, as read
     positions |-> Zero,
     next |-> Zero,     \* the offset to be fetched next
     waiting |-> <<>>,  \* processed batches
@@ -227,7 +227,7 @@ Lock(w) ==
            !.found = IF "last owner not fenced" \in Broken THEN {}
                      ELSE {owner[p].id : p \in worker[w].partitions} \ {NoId},
            !.floor = [p \in Partitions |-> IF p \in worker[w].partitions THEN owner[p].published ELSE 0],
-           !.early = IF "offsets read before fencing" \in Broken THEN committed ELSE Zero])
+           !.read = IF "offsets read before fencing" \in Broken THEN committed ELSE Zero])
     /\ UNCHANGED <<broker, ledger, decided, faults>>
 
 \* init_transactions with an id of somebody else, who can do nothing with it from now on.
@@ -247,10 +247,25 @@ InitOwn(w) ==
     /\ Set(w, [worker[w] EXCEPT !.state = "fenced", !.id = Fresh])
     /\ UNCHANGED <<txn, network, committed, output, database, faults, contests>>
 
+\* While the rows are locked and everybody is fenced: where to go on, if the claim commits.
+ReadOffsets(w) ==
+    /\ worker[w].state = "fenced"
+    /\ Set(w, [worker[w] EXCEPT !.state = "read",
+           !.read = IF "offsets read before fencing" \in Broken THEN @ ELSE committed])
+    /\ UNCHANGED <<broker, database, faults, contests>>
+Opened(now) ==
+    LET mine == [p \in Partitions |-> IF p \in now.partitions THEN Max(now.read[p], now.floor[p]) ELSE 0]
+        positions == Raised(mine, now.positions)
+    IN  [now EXCEPT
+           !.state = "open", !.opened = TRUE, !.positions = positions,
+           !.found = {}, !.floor = Zero, !.read = Zero,
+           !.next = IF now.opened THEN @ ELSE positions,
+           !.works = IF "failed batch not cut" \in Broken THEN @ ELSE Cut(@, positions)]
+
 Claimed(w) == [p \in Partitions |->
     IF p \in worker[w].partitions THEN [owner[p] EXCEPT !.id = worker[w].id, !.lock = "nobody"] ELSE owner[p]]
-Claiming(w) == worker[w].state = "fenced" /\ UNCHANGED <<broker, ledger, decided, contests>>
-Owned(w) == [worker[w] EXCEPT !.state = "claimed"]
+Claiming(w) == worker[w].state = "read" /\ UNCHANGED <<broker, ledger, decided, contests>>
+Owned(w) == IF "id visible before its init" \in Broken THEN [worker[w] EXCEPT !.state = "claimed"] ELSE Opened(worker[w])
 Unsure(w) == IF "unknown claim taken for owned" \in Broken THEN Owned(w) ELSE Again(w)
 
 ClaimCommits(w) ==
@@ -282,26 +297,10 @@ IdleTimeout(w) ==
 InitLate(w) ==
     /\ "id visible before its init" \in Broken
     /\ worker[w].state = "claimed"
-    /\ worker[w].id \notin live
-    /\ worker[w].found = {}
     /\ Settle(worker[w].id)
     /\ live' = live \cup {worker[w].id}
-    /\ Set(w, [worker[w] EXCEPT !.found = {NoId}])
+    /\ Set(w, Opened(worker[w]))
     /\ UNCHANGED <<network, database, faults, contests>>
-
-ReadOffsets(w) ==
-    /\ worker[w].state = "claimed"
-    /\ "id visible before its init" \in Broken => worker[w].found = {NoId}
-    /\ LET now == worker[w]
-           read == IF "offsets read before fencing" \in Broken THEN now.early ELSE committed
-           mine == [p \in Partitions |-> IF p \in now.partitions THEN Max(read[p], now.floor[p]) ELSE 0]
-           positions == Raised(mine, now.positions)
-       IN  Set(w, [now EXCEPT
-               !.state = "open", !.opened = TRUE, !.positions = positions,
-               !.found = {}, !.floor = Zero, !.early = Zero,
-               !.next = IF now.opened THEN @ ELSE positions,
-               !.works = IF "failed batch not cut" \in Broken THEN @ ELSE Cut(@, positions)])
-    /\ UNCHANGED <<broker, database, faults, contests>>
 
 \* ---- a batch through the database: one transaction, its locks held to the end, so one step
 

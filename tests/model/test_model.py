@@ -13,11 +13,11 @@ pytestmark = pytest.mark.timeout(TIMEOUT_S + 30)
 
 # The states are counted, so that a model in which nothing can happen does not pass.
 WORLDS = [
-    (Size("TwoRequests", faults=1, contests=1), 16_000),
+    (Size("TwoRequests", faults=1, contests=1), 14_000),
     (Size("TwoRequests", faults=2), 4_000),
-    (Size("TwoRequests", contests=2), 5_800),
+    (Size("TwoRequests", contests=2), 5_000),
     (Size("ProducerRepeatsAndReuses", batch=2, faults=1), 1_800),
-    (Size("RouterRepeats", batch=2, contests=1), 7_000),
+    (Size("RouterRepeats", batch=2, contests=1), 6_000),
     (Size("TwoPartitions", batch=2, contests=1, ids=6), 10_000),
 ]
 

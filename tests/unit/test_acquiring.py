@@ -41,10 +41,12 @@ def test_a_pipeline_that_acquires_again_goes_on_with_a_database_that_has_what_it
     check_stored({HERE: Owner(None, 0, answered)}, {HERE: stored})
 
 
-@pytest.mark.parametrize("answered", [6, None], ids=["less", "nothing"])
-def test_and_publishes_nothing_from_memory_that_the_database_has_not(answered):
+@pytest.mark.parametrize(
+    ("answered", "stored"), [(6, 7), (None, 7), (None, 0)], ids=["less", "nothing", "nobody is to answer any more"]
+)
+def test_and_publishes_nothing_from_memory_that_the_database_has_not(answered, stored):
     with pytest.raises(Forgotten):
-        check_stored({HERE: Owner(None, 0, answered)}, {HERE: 7})
+        check_stored({HERE: Owner(None, 0, answered)}, {HERE: stored})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mergeline.store.incarnations import Turn
 from mergeline.stream.publisher import Publisher
 
 STEPS = {
-    "fenced": (mergeline.stream.resetting, "_fence"),
+    "locked out": (mergeline.stream.resetting, "_lock_out"),
     "begun": (mergeline.stream.resetting, "_begin"),
     "a page published": (Publisher, "publish"),
     "published": (mergeline.stream.resetting, "_publish"),

@@ -7,12 +7,18 @@ import signal
 import sys
 
 import pytest
+from tests.defaults import default_options, open_pool
 from tests.worker.breaking_off import STEPS
 from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, OUTCOMES, UPDATES, adding
 from tests.worker.load import held_ledger, owns, until_somebody_waits
 from tests.worker.process import IMPORTED_FROM
 
 from mergeline.app import EXIT_FAILED, EXIT_SETUP
+from mergeline.domain.messages import Coordinate, Message, Place
+from mergeline.settings import Settings
+from mergeline.store.apply import Store
+from mergeline.store.failures import Forgotten
+from mergeline.store.progress import Progress
 from mergeline.stream.protocol import topic_ids
 
 OLD = 12
@@ -208,6 +214,32 @@ async def test_a_reset_that_was_killed_behind_any_of_its_steps_is_run_again(live
     assert len(await lived.letters(1)) == 1
     await lived.command("verify")
     await lived.command("topics", "reset", COMMANDS, "--yes", status=2)
+
+
+async def test_a_worker_that_wakes_between_two_runs_stores_nothing_that_the_second_would_pass_over(lived):
+    """The first run has published beyond its partition, and was killed; it has its batch in hand, and no producer."""
+    await leave_answers(lived, "stored", "SIGKILL")
+    owner = "select answered_offset from partition_owner where topic = $1 and partition = 0"
+    ((answered,),) = await lived.sql(owner, COMMANDS)
+    await lived.make_anew(COMMANDS)
+    environment = os.environ | lived.settings | {"PYTHONPATH": IMPORTED_FROM, "MERGELINE_TEST_STOP_AT": "published"}
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.worker.breaking_off", "topics", "reset", COMMANDS, "--yes"), env=environment
+    )
+    assert await killed.wait() == -signal.SIGKILL
+    place = Place(COMMANDS, 0)
+    origin, at = Coordinate(UPDATES, 0, 1_000_000), Coordinate(*place, answered)
+    late = Message(origin, at, 1_700_000_000_000, b"k", json.dumps(adding(1, "late")).encode())
+    pool = await open_pool(lived.database_url)
+    settings = Settings.load(lived.settings)
+    store = Store(pool, default_options(group_id=settings.group_id, topic_prefix=settings.topic_prefix))
+    try:
+        with pytest.raises(Forgotten):
+            await store.apply([late], progress={place: Progress(0, answered)})
+    finally:
+        pool.terminate()
+    await reset(lived, COMMANDS)
+    assert await lived.sql("select from ledger where request_id = 'late'") == []
 
 
 async def test_a_copy_with_the_same_messages_at_the_same_offsets_keeps_what_is_known(lived):

@@ -12,7 +12,7 @@ In: messages; partitions; catalogs. Out: answers that are committed; what is sto
       dead_letter_runs, write, progress (parts)
     rows, framing                                 values as the database has them, and back
     failures, attempts                            what an error means; a batch until it is through
-    ownership, incarnations                       who may publish: `claim`, `horizons`; which of a topic's logs is meant
+    ownership, incarnations                       who may publish: `claim`; which of a topic's logs is meant
     catalogs, showing, published, pruning         what commands do: apply and show, show and redrive, replay, prune
     invariants, versions, sorting                 ... and verify
 """

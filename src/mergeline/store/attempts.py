@@ -26,7 +26,7 @@ from mergeline.store.apply import EMPTY, Store
 from mergeline.store.dead_letter_runs import CheckRuns
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.options import Retries
-from mergeline.store.progress import Progress
+from mergeline.store.progress import Progress, progress_behind
 
 POISON_ATTEMPTS_MAX: Final = 2
 """A failure that looks like a message's own is tried once more before the batch is taken apart for it."""
@@ -52,6 +52,7 @@ async def apply_with_retries(
         part = pending.pop()
         try:
             answers += await _persist(store, part, progress, horizons, check_runs)
+            progress = progress_behind(progress, part.messages, horizons)
         except Exception as error:  # noqa: BLE001 (`taken_apart` raises what it does not mend)
             # Reversed, since the last is taken next: the order of the messages stays.
             pending += reversed(part.taken_apart(error))

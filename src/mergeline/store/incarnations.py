@@ -66,10 +66,14 @@ class Turn:
         """Show the database that whoever holds the rows is awake."""
         await self._db.fetch("now")
 
+    async def close(self) -> None:
+        """Have nobody answer in this one any more, once the block ends; former owners are fenced by then."""
+        await self._db.execute("incarnation_close", self._group_id, name_of(self._topic, self.now.number))
+
     async def write(self, topic_id: UUID | None, number: int) -> None:
         """Go on with this one, once the block ends; in one before it nobody answers any more."""
         if number != self.now.number:
-            await self._db.execute("incarnation_close", self._group_id, name_of(self._topic, self.now.number))
+            await self.close()
         await self._db.execute("incarnation_write", self._topic, topic_id, number)
 
 

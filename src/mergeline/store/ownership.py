@@ -52,8 +52,16 @@ class Claim:
         await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
 
     async def horizons(self) -> dict[Place, int]:
-        """See `horizons`."""
+        """The highest offset of each partition that the ledger has an answer for: no batch adds to it meanwhile."""
         return await read_horizons(self._db, list(self.owners))
+
+    async def adopt(self, positions: Mapping[Place, int]) -> None:
+        """Have the database know where partitions begin of which it has answered nothing: it shows then if it forgets.
+
+        In the claim, so that nobody can have begun there meanwhile, or have had it routed.
+        """
+        rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
+        await self._db.execute("partitions_adopt", self._group_id, *rows)
 
     async def disown(self, positions: Mapping[Place, int]) -> None:
         """Have nobody answer there any more, once the claim commits: a router reads them, from these offsets on."""
@@ -87,29 +95,9 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
         yield Claim(db, group_id, owners)
 
 
-async def adopt(store: Store, positions: Mapping[Place, int]) -> None:
-    """Have the database know where partitions begin of which it has answered nothing: then it shows if it forgets.
-
-    Raises:
-        Unsettled: as `claim`.
-    """
-    if not positions:
-        return
-    rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
-    async with store.statements() as db, db.transaction(store.bounds):
-        await _hold(db, positions)
-        await db.execute("partitions_adopt", store.options.group_id, *rows)
-
-
 async def _hold(db: Statements, partitions: Iterable[Place]) -> None:
     """Let no topic be reset until the transaction ends. First of all: a reset locks what it resets before its rows."""
     meant = {topic_of(place.topic): incarnation_of(place.topic) for place in partitions}
     for row in await db.fetch("incarnations_held", sorted(meant)):
         if row["incarnation"] != meant[row["topic"]]:
             raise Unsettled(f"another incarnation of {row['topic']} was begun")
-
-
-async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:
-    """The highest offset of each partition that the ledger has an answer for; to be read after the claim."""
-    async with store.statements() as db:
-        return await read_horizons(db, partitions)

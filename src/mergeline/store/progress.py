@@ -5,11 +5,11 @@ that writes what nearly every batch changes. Never: an offset that goes back, or
 what was stored (`Forgotten` instead).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mergeline.domain.batch import Verdict
-from mergeline.domain.messages import Place
+from mergeline.domain.messages import Message, Place
 from mergeline.store.failures import Forgotten
 from mergeline.store.parts import NOTHING, Parts, write_parts
 from mergeline.store.statements import Statements, columns_of
@@ -23,6 +23,25 @@ class Progress(NamedTuple):
     answered_offset: int | None = None
     """The first offset not known to be stored: the database must say this much, or more. None of whoever is not the
     partition's owner, and answers nothing there."""
+
+
+def progress_behind(
+    progress: Mapping[Place, Progress], messages: Iterable[Message], horizons: Mapping[Place, int]
+) -> Mapping[Place, Progress]:
+    """What an owner knows once the messages are stored: another part of the same batch must find them there.
+
+    Args:
+        progress: what it knew before.
+        messages: in order within each partition.
+        horizons: what the ledger had before, which no batch writes down.
+    """
+    ends = {message.at[:2]: message.at.offset + 1 for message in messages}  # offsets rise
+    return {
+        place: known._replace(answered_offset=max(known.answered_offset, end))
+        if known.answered_offset is not None and (end := ends.get((*place,), 0)) > horizons.get(place, -1) + 1
+        else known
+        for place, known in progress.items()
+    }
 
 
 async def write_progress(db: Statements, group_id: str, progress: Mapping[Place, Progress]) -> None:

@@ -4,9 +4,10 @@ In: records of the internal topic (or of the public ones, with `MERGELINE_REQUES
 published with the offsets of their records. Never: a publish by a worker that another one has fenced.
 
 Acquiring is `mergeline.store.ownership`'s claim around Kafka's init_transactions, in this order: lock the
-partitions' rows; fence every transactional id found there; initialise our own new one; write it; commit; then read
-the committed offsets. Our id is initialised before anybody can read it: a worker that slept between the two would
-otherwise wake, initialise, and be fenced by nobody.
+partitions' rows; fence every transactional id found there; initialise our own new one; write it; read the committed
+offsets; commit. Our id is initialised before anybody can read it: a worker that slept between the two would
+otherwise wake, initialise, and be fenced by nobody. And what is read is read while the rows are locked: how far the
+partitions are answered and how far they are published is of one moment, whoever sleeps afterwards.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import Forgotten, describe
-from mergeline.store.ownership import Owner, adopt, claim, horizons
+from mergeline.store.ownership import Claim, Owner, claim
 from mergeline.store.progress import Progress, write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
@@ -71,24 +72,29 @@ class ApplyStage:
         """
         await self._incarnations.acquire(partitions)
         places = {self._incarnations.place(partition): partition for partition in partitions}
-        await self._offsets.confirm()  # cut off from the group, we would fence whoever it gave the partitions to
         # A pipeline that acquires once more knows itself what it has stored.
         stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         with at_the_database():
-            owners = await self._own(list(places))
-            check_stored(owners, stored)
-            self._horizons = await horizons(self._store, list(places))
-        floor = {
-            partition: max(owners[place].published_offset, published.get(partition, 0))
-            for place, partition in places.items()
-        }
-        positions = await self._offsets.positions(partitions, floor)
-        await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
-        begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
-        with at_the_database():
-            await adopt(self._store, begins)
+            async with claim(self._store, list(places)) as claimed:
+                # Cut off from the group, we would fence whoever it gave the partitions to. And not before the rows are
+                # ours: a router that was given them meanwhile found that nobody answers there, and goes by that.
+                await self._offsets.confirm()
+                await self._own(claimed)
+                owners, horizons = claimed.owners, await claimed.horizons()
+                check_stored(owners, stored)
+                floor = {
+                    partition: max(owners[place].published_offset, published.get(partition, 0))
+                    for place, partition in places.items()
+                }
+                positions = await self._offsets.positions(partitions, floor)
+                begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
+                await claimed.adopt(begins)
+        await check_remembered(self._settings, gaps(places, owners, horizons, positions))
+        # With what batches have stored meanwhile: of that too it is to be noticed if the database forgets it.
+        self._horizons = horizons
+        since = {place: self._progress[place].answered_offset for place in stored}
         self._progress = {
-            place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
+            place: Progress(positions[tp], _highest(owners[place].answered_offset, begins.get(place), since.get(place)))
             for place, tp in places.items()
         }
         self._written = {place: owners[place].published_offset for place in places}
@@ -96,17 +102,15 @@ class ApplyStage:
             self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
-    async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:
-        """Become the owner of the partitions; who was it before."""
+    async def _own(self, claimed: Claim) -> None:
+        """Become the owner of the partitions, once the claim commits."""
         exactly_once = self._settings.delivery == "exactly_once"
-        async with claim(self._store, places) as claimed:
-            if exactly_once:
-                await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
-            own_id = self._producers.fresh_id() if exactly_once else None
-            self._publisher = await self._producers.start(own_id)  # before anybody can read the id
-            if own_id is not None:
-                await claimed.write(own_id)
-            return claimed.owners
+        if exactly_once:
+            await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
+        own_id = self._producers.fresh_id() if exactly_once else None
+        self._publisher = await self._producers.start(own_id)  # before anybody can read the id
+        if own_id is not None:
+            await claimed.write(own_id)
 
     async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.
@@ -186,9 +190,18 @@ class ApplyStage:
 
 
 def check_stored(owners: Mapping[Place, Owner], stored: Mapping[Place, int | None]) -> None:
-    """Refuse to publish what a database that took over has not: it would be decided, and published, once more."""
-    if any((owners[place].answered_offset or 0) < (known or 0) for place, known in stored.items()):
-        raise Forgotten
+    """Refuse to publish what a database that took over has not: it would be decided, and published, once more.
+
+    And to begin anew with what is in hand where nobody is to answer any more: who acquires again has answered before.
+    """
+    for place, known in stored.items():
+        found = owners[place].answered_offset
+        if known is not None and (found is None or found < known):
+            raise Forgotten
+
+
+def _highest(*offsets: int | None) -> int:
+    return max(offset or 0 for offset in offsets)
 
 
 def _count(answers: Sequence[Answer]) -> None:

@@ -29,9 +29,9 @@ async def hand_over(
         Retriable: if brokers or database are away: to be tried again.
         SetupError: if there are answers that are not published.
     """
-    await offsets.confirm()  # cut off from the group, we would lock out whoever it gave the partitions to
     with at_the_database():
         async with claim(store, list(places)) as claimed:
+            await offsets.confirm()  # cut off from the group, we would lock out whoever it gave the partitions to
             if any(owner.answered_offset is not None for owner in claimed.owners.values()):
                 await asyncio.gather(*(producers.fence(one) for one in claimed.transactional_ids))
                 found = await offsets.positions(list(places.values()))

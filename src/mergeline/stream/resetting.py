@@ -4,10 +4,11 @@ In: the topic, an admin client, a connection to the database. Out: what is (or w
 workers are members of the group, of a topic that is the one the ledger knows, or one that is half done and cannot be
 done again.
 
-The database goes last. Until it commits workers find that the topic was made anew, and read nothing. What is done
-before can be done again: former owners are fenced, so that none that sleeps wakes up to commit an offset of the former
-log; then the group's offsets are set to the start of the new one, in one transaction with each page of what those had
-not published.
+First whoever sleeps is locked out, for good: former owners are fenced, so that none wakes up to commit an offset of
+the former log, and the database takes no more of their answers. What is left to publish is then the same for each run
+that it takes, and a place behind which it goes on means what it says. The new incarnation goes last. Until it commits
+workers find that the topic was made anew, and read nothing. What is done before can be done again: the group's offsets
+are set to the start of the new log, in one transaction with each page of what former owners had not published.
 """
 
 import asyncio
@@ -126,16 +127,19 @@ async def reset(
     await partitions_of(client, [name])
     found = (await topic_ids(client._send_request, [name])).get(name)  # noqa: SLF001 (there is no other way)
     await _check_idle(client, settings)
-    async with next_incarnation(Statements(connection), settings.group_id, topic) as turn:
-        if turn is None:
-            raise SetupError(f"{name} was never read with this database, so there is nothing to reset.")
-        _check_another(name, turn.now.topic_id, found, same_id=same_id)
+    db, anew = Statements(connection), change and not keep_offsets
+    async with next_incarnation(db, settings.group_id, topic) as locked:
+        turn = _check_another(name, locked, found, same_id=same_id)
+        if anew:
+            await _lock_out(settings, turn)
+    async with next_incarnation(db, settings.group_id, topic) as locked:
+        turn = _check_another(name, locked, found, same_id=same_id)
         now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
         again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
         starts: dict[TopicPartition, int] = {}
-        if change and not keep_offsets:
+        if anew:
+            await _lock_out(settings, turn)  # who began meanwhile
             async with _while_locked():
-                await _fence(settings, turn)
                 starts = await _begin(settings, client, again)
         published, lost = (0, 0) if keep_offsets else await _publish(settings, client, turn, starts)
         if change:
@@ -160,9 +164,11 @@ def _read_again(topic: str) -> list[str]:
     return [topic, *INPUT_TOPICS] if topic == Topic.COMMANDS_BY_CUSTOMER else [topic]
 
 
-def _check_another(name: str, known: UUID | None, found: UUID | None, *, same_id: bool) -> None:
-    if same_id or (found is not None and found != known):
-        return
+def _check_another(name: str, turn: Turn | None, found: UUID | None, *, same_id: bool) -> Turn:
+    if turn is None:
+        raise SetupError(f"{name} was never read with this database, so there is nothing to reset.")
+    if same_id or (found is not None and found != turn.now.topic_id):
+        return turn
     if found is None:
         raise SetupError(
             f"The brokers give {name} no id, so nobody can tell whether it was made anew. If it was: --same-id."
@@ -208,13 +214,15 @@ async def _begin(settings: Settings, client: AIOKafkaAdminClient, again: Sequenc
     return own
 
 
-async def _fence(settings: Settings, turn: Turn) -> None:
-    """Have whoever owned partitions of the former log publish nothing any more."""
+async def _lock_out(settings: Settings, turn: Turn) -> None:
+    """Have whoever owned partitions of the former log publish nothing any more, and store nothing once this commits."""
     producers = Producers(settings, client_options(settings))
     try:
-        await asyncio.gather(*(producers.fence(one) for one in sorted(turn.transactional_ids)))
+        async with _while_locked():
+            await asyncio.gather(*(producers.fence(one) for one in sorted(turn.transactional_ids)))
     except PublishFailed as error:
         raise SetupError(f"Former workers could not be locked out: {error}. Run it again.") from None
+    await turn.close()
 
 
 async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[TopicPartition, int]:
