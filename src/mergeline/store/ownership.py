@@ -30,8 +30,7 @@ class Owner:
     published_offset: int
     """The first offset that is not known to be published."""
     answered_offset: int | None
-    """The first offset that no batch has read; None where nobody answers: it was never acquired for batches, is routed,
-    or its topic was reset."""
+    """The first offset that no batch has read; None where nobody answers: it is routed, or its topic was reset."""
 
 
 class Claim:
@@ -62,12 +61,15 @@ class Claim:
 
 
 @asynccontextmanager
-async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Claim]:
+async def claim(
+    store: Store, partitions: Sequence[Place], *, answers_from: int | None = None
+) -> AsyncIterator[Claim]:
     """Lock the rows of the partitions, in order; commits at the end of the block.
 
     Args:
         store: whose pool and group are used.
         partitions: topics (without prefix) and partition numbers.
+        answers_from: the `answered_offset` of those that the database has never heard of.
 
     Raises:
         Unsettled: if another incarnation of a topic was begun.
@@ -76,7 +78,7 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
     group_id = store.options.group_id
     async with store.statements() as db, db.transaction(store.bounds):
         await _hold(db, partitions)
-        await db.execute("partitions_insert", group_id, *places)
+        await db.execute("partitions_insert", group_id, *places, answers_from)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {
             Place(row["topic"], row["partition"]): Owner(

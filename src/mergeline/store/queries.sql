@@ -465,8 +465,8 @@ where partition_owner.group_id = $1
 -- ---------------------------------------------------------------- ownership
 
 -- name: partitions_insert
-insert into partition_owner (group_id, topic, partition)
-select $1, topic, partition
+insert into partition_owner (group_id, topic, partition, answered_offset)
+select $1, topic, partition, $4::bigint
 from unnest($2::text[], $3::integer[]) as new (topic, partition)
 order by topic, partition
 on conflict do nothing;

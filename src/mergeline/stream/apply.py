@@ -99,7 +99,7 @@ class ApplyStage:
     async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:
         """Become the owner of the partitions; who was it before."""
         exactly_once = self._settings.delivery == "exactly_once"
-        async with claim(self._store, places) as claimed:
+        async with claim(self._store, places, answers_from=0) as claimed:
             if exactly_once:
                 await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
             own_id = self._producers.fresh_id() if exactly_once else None
