@@ -61,6 +61,15 @@ async def restored(request, postgres, bootstrap_servers, template_database, tmp_
         await databases.drop(postgres.database_url, backup)
 
 
+async def refusal(world, settings):
+    """What a worker says that does not go on."""
+    worker = world.worker(**settings)
+    await world.until(lambda: not worker.running, "it ends itself")
+    assert worker.process.returncode == 2, worker.log_tail()
+    (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    return said
+
+
 async def published_by_a_worker(world, settings):
     """The outcomes of a worker on the restored database, up to those of requests of now, which every partition gets."""
     before = len(world.records[OUTCOMES])
@@ -90,10 +99,7 @@ async def test_offsets_from_before_the_backup_have_the_rest_decided_again_under_
 async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(restored):
     world, topic, settings = restored
     first = ids(world.records[OUTCOMES])
-    worker = world.worker(**settings)
-    await world.until(lambda: not worker.running, "it ends itself")
-    assert worker.process.returncode == 2, worker.log_tail()
-    (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    said = await refusal(world, settings)
     assert "The database is older than the group's offsets" in said
     named = {int(number): int(offset) for number, offset in re.findall(rf"{re.escape(topic)} (\d+) to (\d+)", said)}
     assert named
@@ -102,6 +108,13 @@ async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(res
     assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
     assert again.items() <= first.items()
     assert await known(world) == set(first)
+
+
+async def test_nor_does_one_that_is_told_otherwise_who_keys_the_requests(restored):
+    world, topic, settings = restored
+    said = await refusal(world, {"MERGELINE_START_TIMEOUT_MS": "1000"} | ({} if settings else KEYED))
+    left = f"{COMMANDS} still holds {len(CUSTOMERS)} messages"
+    assert (left if topic == COMMANDS else "The database is older than") in said
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["was seen", "was never seen"])
@@ -119,10 +132,7 @@ async def test_a_partition_that_had_no_answer_before_the_backup_is_found_out_too
         await worked(world, "after", settings, newcomers=CUSTOMERS)
         world.settings["MERGELINE_DATABASE_URL"] = databases.url_of(postgres.database_url, backup)
         for _ in range(2):
-            worker = world.worker(**settings)
-            await world.until(lambda: not worker.running, "it ends itself")
-            assert worker.process.returncode == 2, worker.log_tail()
-            assert re.search(rf"{topic} \d to 0", worker.text)
+            assert re.search(rf"{topic} \d to 0", await refusal(world, settings))
         world.kill_workers()
         await databases.drop(postgres.database_url, backup)
 

@@ -61,9 +61,7 @@ class Claim:
 
 
 @asynccontextmanager
-async def claim(
-    store: Store, partitions: Sequence[Place], *, answers_from: int | None = None
-) -> AsyncIterator[Claim]:
+async def claim(store: Store, partitions: Sequence[Place], *, answers_from: int | None = None) -> AsyncIterator[Claim]:
     """Lock the rows of the partitions, in order; commits at the end of the block.
 
     Args:
