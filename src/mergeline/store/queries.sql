@@ -529,7 +529,11 @@ select from topic_incarnation where topic = $1 for update;
 
 -- name: incarnation_owners
 -- The rows of all partitions of a topic, in the order of every locker.
-select transactional_id from partition_owner where group_id = $1 and topic = $2 order by partition for update;
+select partition, transactional_id, published_offset
+from partition_owner
+where group_id = $1 and topic = $2
+order by partition
+for update;
 
 -- name: incarnations_held
 -- What partitions are claimed with: a reset waits, or is waited for.
