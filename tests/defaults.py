@@ -8,6 +8,7 @@ from mergeline import database
 from mergeline.domain.limits import Limits
 from mergeline.settings import Settings
 from mergeline.store import pool
+from mergeline.store.answered import read_horizons
 from mergeline.store.options import Options, Retries
 
 SETTINGS = Settings()
@@ -31,3 +32,9 @@ async def open_pool(
     statement_ms_max: int = SETTINGS.database_timeout_ms,
 ) -> asyncpg.Pool:
     return await pool.open_pool(database_url, connections_max, statement_ms_max)
+
+
+async def horizons(store, places):
+    """The highest offset of each partition that the ledger has an answer for."""
+    async with store.statements() as db:
+        return await read_horizons(db, places)

@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from msgspec.structs import replace
+from tests.defaults import horizons
 from tests.integration.desk import AT, UPDATES, codes, kinds, line, outcome
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import sound
@@ -15,7 +16,7 @@ from mergeline.domain.messages import Coordinate, Place
 from mergeline.store import incarnations
 from mergeline.store.failures import Forgotten, Unsettled
 from mergeline.store.incarnations import Incarnation, next_incarnation, read_incarnations, record
-from mergeline.store.ownership import adopt, claim, horizons
+from mergeline.store.ownership import claim
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.pruning import Unpublished
 from mergeline.store.statements import Statements
@@ -125,8 +126,7 @@ async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_par
     await record(db, {AT[0]: ONE})
     place = Place(*AT)
     async with claim(store, [place]) as claimed:
-        await claimed.write("sleeper")
-    await adopt(store, {place: 0})
+        await claimed.write("sleeper", {place: 0})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         await turn.write(OTHER, 2)
     with pytest.raises(Forgotten):
@@ -134,8 +134,6 @@ async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_par
     with pytest.raises(Unsettled, match="another incarnation"):
         async with claim(store, [place]):
             pass
-    with pytest.raises(Unsettled, match="another incarnation"):
-        await adopt(store, {place: 0})
     async with claim(store, [Place(f"{AT[0]}@2", AT[1])]) as claimed:
         assert claimed.transactional_ids == set()
 
@@ -143,9 +141,8 @@ async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_par
 async def test_nor_does_a_batch_that_waited_for_the_reset(desk, db, store):
     await record(db, {AT[0]: ONE})
     place = Place(*AT)
-    async with claim(store, [place]):
-        pass
-    await adopt(store, {place: 0})
+    async with claim(store, [place]) as claimed:
+        await claimed.write("its-owner", {place: 0})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={place: Progress(0, 0)}))
         await asyncio.sleep(0.2)

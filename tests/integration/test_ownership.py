@@ -4,11 +4,12 @@ import asyncio
 
 import asyncpg
 import pytest
+from tests.defaults import horizons
 from tests.integration.desk import AT
 
 from mergeline.domain.messages import Place
 from mergeline.store.failures import Forgotten, Kind, kind_of
-from mergeline.store.ownership import Owner, adopt, claim, horizons
+from mergeline.store.ownership import Owner, claim
 from mergeline.store.progress import Progress
 
 TOPIC = AT[0]
@@ -166,6 +167,5 @@ async def test_nor_by_a_batch_that_waited_for_whoever_routes_it(new_store, desk)
 
 
 async def owned(desk, position):
-    async with claim(desk.store, [OURS]):
-        pass
-    await adopt(desk.store, {OURS: position})
+    async with claim(desk.store, [OURS]) as claimed:
+        await claimed.write(None, {OURS: position})

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from tests.defaults import horizons
 from tests.integration.desk import AT, UPDATES, Desk, Gate, kinds, line
 from tests.integration.test_ledger import age
 from tests.integration.test_merges import sound
 
-from mergeline.store.ownership import horizons
 from mergeline.store.progress import Progress
 from mergeline.store.pruning import Busy, Unpublished, check_rights, drop_day, old_days
 

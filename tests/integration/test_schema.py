@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from tests.defaults import default_options, open_pool
+from tests.defaults import default_options, horizons, open_pool
 from tests.integration.desk import AT, UPDATES, Desk, issue, kinds, line
 from tests.services import databases
 
@@ -16,7 +16,7 @@ from mergeline.store.apply import Store
 from mergeline.store.days import DAYS_AHEAD, ensure_ledger_days
 from mergeline.store.incarnations import Incarnation, next_incarnation, record
 from mergeline.store.migrations import WrongEncoding, migrate, pending
-from mergeline.store.ownership import claim, horizons
+from mergeline.store.ownership import claim
 from mergeline.store.progress import Progress
 
 TODAY = datetime.now(UTC).date()

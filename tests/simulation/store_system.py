@@ -7,7 +7,7 @@ and partitions of its own, so nothing has to be emptied in between; `verify` loo
 import asyncpg
 import orjson
 import uvloop
-from tests.defaults import default_limits, default_options, open_pool
+from tests.defaults import default_limits, default_options, horizons, open_pool
 from tests.simulation.compare import card_row, moved, unordered
 from tests.simulation.run import MERGE_MAX_ENTRIES, ORGS_A_RUN
 
@@ -16,7 +16,6 @@ from mergeline.store.apply import Store
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import CatalogRefused
 from mergeline.store.invariants import Offence, verify
-from mergeline.store.ownership import horizons
 
 EVERYTHING = """
 select

@@ -5,8 +5,8 @@ of one partition at the same time, one of a topic that was reset, or one that a 
 `idle_ms_max`.
 
 The order that makes it safe is the caller's: claim; initialise every transactional id found (which fences its
-owner); initialise one's own; write it; leave the claim, which commits. An exception on the way out means that the
-outcome is unknown, and so: not owned.
+owner); initialise one's own; read where the last owners got to; write both; leave the claim, which commits. An
+exception on the way out means that the outcome is unknown, and so: not owned.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.store.answered import read_horizons
-from mergeline.store.apply import Store
+from mergeline.store.apply import EMPTY, Store
 from mergeline.store.failures import Unsettled
 from mergeline.store.statements import Statements, columns_of
 
@@ -45,13 +45,18 @@ class Claim:
         """Every id that has to be fenced."""
         return {owner.transactional_id for owner in self.owners.values() if owner.transactional_id is not None}
 
-    async def write(self, transactional_id: str) -> None:
-        """Make this, once the claim commits, the id that the next owner has to fence."""
-        places = columns_of(sorted(self.owners), 2)
-        await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
+    async def write(self, transactional_id: str | None, begins: Mapping[Place, int] = EMPTY) -> None:
+        """Have somebody answer there, once the claim commits.
+
+        Args:
+            transactional_id: which the next owner has to fence.
+            begins: where partitions go on; of one that nobody answered, its `answered_offset`.
+        """
+        rows = [(*place, begins.get(place)) for place in sorted(self.owners)]
+        await self._db.execute("partitions_take", self._group_id, *columns_of(rows, 3), transactional_id)
 
     async def horizons(self) -> dict[Place, int]:
-        """See `horizons`."""
+        """The highest offset of each partition that the ledger has an answer for."""
         return await read_horizons(self._db, list(self.owners))
 
     async def disown(self, positions: Mapping[Place, int]) -> None:
@@ -87,29 +92,9 @@ async def claim(store: Store, partitions: Sequence[Place], *, answers_from: int 
         yield Claim(db, group_id, owners)
 
 
-async def adopt(store: Store, positions: Mapping[Place, int]) -> None:
-    """Have the database know where partitions begin of which it has answered nothing: then it shows if it forgets.
-
-    Raises:
-        Unsettled: as `claim`.
-    """
-    if not positions:
-        return
-    rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
-    async with store.statements() as db, db.transaction(store.bounds):
-        await _hold(db, positions)
-        await db.execute("partitions_adopt", store.options.group_id, *rows)
-
-
 async def _hold(db: Statements, partitions: Iterable[Place]) -> None:
     """Let no topic be reset until the transaction ends. First of all: a reset locks what it resets before its rows."""
     meant = {topic_of(place.topic): incarnation_of(place.topic) for place in partitions}
     for row in await db.fetch("incarnations_held", sorted(meant)):
         if row["incarnation"] != meant[row["topic"]]:
             raise Unsettled(f"another incarnation of {row['topic']} was begun")
-
-
-async def horizons(store: Store, partitions: Sequence[Place]) -> dict[Place, int]:
-    """The highest offset of each partition that the ledger has an answer for; to be read after the claim."""
-    async with store.statements() as db:
-        return await read_horizons(db, partitions)

@@ -473,21 +473,11 @@ on conflict do nothing;
 
 -- name: partitions_take
 update partition_owner
-set transactional_id = $4
-from unnest($2::text[], $3::integer[]) as mine (topic, partition)
+set transactional_id = coalesce($5, transactional_id), answered_offset = coalesce(answered_offset, mine.position)
+from unnest($2::text[], $3::integer[], $4::bigint[]) as mine (topic, partition, position)
 where partition_owner.group_id = $1
     and partition_owner.topic = mine.topic
     and partition_owner.partition = mine.partition;
-
--- name: partitions_adopt
--- Where a partition begins of which no batch has answered anything.
-update partition_owner
-set answered_offset = adopted.position
-from unnest($2::text[], $3::integer[], $4::bigint[]) as adopted (topic, partition, position)
-where partition_owner.group_id = $1
-    and partition_owner.topic = adopted.topic
-    and partition_owner.partition = adopted.partition
-    and partition_owner.answered_offset is null;
 
 -- name: partitions_disown
 -- Nobody answers there any more: a router reads them, whose messages are answered where it puts them.

@@ -4,9 +4,10 @@ In: records of the internal topic (or of the public ones, with `MERGELINE_REQUES
 published with the offsets of their records. Never: a publish by a worker that another one has fenced.
 
 Acquiring is `mergeline.store.ownership`'s claim around Kafka's init_transactions, in this order: lock the
-partitions' rows; fence every transactional id found there; initialise our own new one; write it; commit; then read
-the committed offsets. Our id is initialised before anybody can read it: a worker that slept between the two would
-otherwise wake, initialise, and be fenced by nobody.
+partitions' rows; fence every transactional id found there; initialise our own new one; read the committed offsets;
+write both; commit. Our id is initialised before anybody can read it: a worker that slept between the two would
+otherwise wake, initialise, and be fenced by nobody. And what we answer from is there with it: whoever locks the rows
+next finds an owner whole, or none.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import Forgotten, describe
-from mergeline.store.ownership import Owner, adopt, claim, horizons
+from mergeline.store.ownership import Claim, Owner, claim
 from mergeline.store.progress import Progress, write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
@@ -63,7 +64,7 @@ class ApplyStage:
     async def acquire(
         self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Fence the last owners, then read where they got to.
+        """Fence the last owners, read where they got to, and become the owner.
 
         Raises:
             Retriable: brokers or database are away, or a commit is unknown: not acquired, but to be released.
@@ -75,38 +76,36 @@ class ApplyStage:
         # A pipeline that acquires once more knows itself what it has stored.
         stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         with at_the_database():
-            owners = await self._own(list(places))
-            check_stored(owners, stored)
-            self._horizons = await horizons(self._store, list(places))
-        floor = {
-            partition: max(owners[place].published_offset, published.get(partition, 0))
-            for place, partition in places.items()
-        }
-        positions = await self._offsets.positions(partitions, floor)
-        await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
-        begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
-        with at_the_database():
-            await adopt(self._store, begins)
-        self._progress = {
-            place: Progress(positions[tp], stored.get(place, owners[place].answered_offset or begins.get(place, 0)))
-            for place, tp in places.items()
-        }
+            async with claim(self._store, list(places), answers_from=0) as claimed:
+                owners = claimed.owners
+                own_id = await self._fence(claimed)
+                check_stored(owners, stored)
+                self._horizons = await claimed.horizons()
+                floor = {
+                    partition: max(owners[place].published_offset, published.get(partition, 0))
+                    for place, partition in places.items()
+                }
+                positions = await self._offsets.positions(partitions, floor)
+                await check_remembered(self._settings, gaps(places, owners, self._horizons, positions))
+                begins = {place: positions[partition] for place, partition in places.items()}
+                await claimed.write(own_id, begins)
+        for place, owner in owners.items():
+            answered = begins[place] if owner.answered_offset is None else owner.answered_offset
+            stored.setdefault(place, answered)
+        self._progress = {place: Progress(begins[place], stored[place]) for place in owners}
         self._written = {place: owners[place].published_offset for place in places}
         if not published:
             self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
-    async def _own(self, places: Sequence[Place]) -> Mapping[Place, Owner]:
-        """Become the owner of the partitions; who was it before."""
+    async def _fence(self, claimed: Claim) -> str | None:
+        """Fence the last owners, and start a producer of our own; its transactional id, where it has one."""
         exactly_once = self._settings.delivery == "exactly_once"
-        async with claim(self._store, places, answers_from=0) as claimed:
-            if exactly_once:
-                await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
-            own_id = self._producers.fresh_id() if exactly_once else None
-            self._publisher = await self._producers.start(own_id)  # before anybody can read the id
-            if own_id is not None:
-                await claimed.write(own_id)
-            return claimed.owners
+        if exactly_once:
+            await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
+        own_id = self._producers.fresh_id() if exactly_once else None
+        self._publisher = await self._producers.start(own_id)  # before anybody can read the id
+        return own_id
 
     async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.
