@@ -50,7 +50,7 @@ class Claim:
 
         Args:
             transactional_id: which the next owner has to fence.
-            begins: where partitions go on; of one that nobody answered, its `answered_offset`.
+            begins: where partitions go on: nothing is left to be answered before that.
         """
         rows = [(*place, begins.get(place)) for place in sorted(self.owners)]
         await self._db.execute("partitions_take", self._group_id, *columns_of(rows, 3), transactional_id)

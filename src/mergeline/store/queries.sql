@@ -473,7 +473,7 @@ on conflict do nothing;
 
 -- name: partitions_take
 update partition_owner
-set transactional_id = coalesce($5, transactional_id), answered_offset = coalesce(answered_offset, mine.position)
+set transactional_id = coalesce($5, transactional_id), answered_offset = greatest(answered_offset, mine.position)
 from unnest($2::text[], $3::integer[], $4::bigint[]) as mine (topic, partition, position)
 where partition_owner.group_id = $1
     and partition_owner.topic = mine.topic

@@ -90,8 +90,7 @@ class ApplyStage:
                 begins = {place: positions[partition] for place, partition in places.items()}
                 await claimed.write(own_id, begins)
         for place, owner in owners.items():
-            answered = begins[place] if owner.answered_offset is None else owner.answered_offset
-            stored.setdefault(place, answered)
+            stored.setdefault(place, max(owner.answered_offset or 0, begins[place]))
         self._progress = {place: Progress(begins[place], stored[place]) for place in owners}
         self._written = {place: owners[place].published_offset for place in places}
         if not published:
