@@ -191,7 +191,7 @@ async def test_a_half_is_not_stored_where_the_one_before_it_was_forgotten(new_st
 
     desk = Desk(await new_store(forgets, lock_keys_max=20))
     async with claim(desk.store, [Place(*AT)]) as claimed:
-        await claimed.adopt({Place(*AT): 0})
+        await claimed.write(None, {Place(*AT): 0})
     messages = [desk.log.customer(number, f"of-{number}") for number in range(1, 17)]
     with pytest.raises(Forgotten):
         await desk.persist(*messages, progress={AT: Progress(0, 0)})

@@ -126,8 +126,7 @@ async def test_who_slept_through_a_reset_neither_stores_an_answer_nor_owns_a_par
     await record(db, {AT[0]: ONE})
     place = Place(*AT)
     async with claim(store, [place]) as claimed:
-        await claimed.write("sleeper")
-        await claimed.adopt({place: 0})
+        await claimed.write("sleeper", {place: 0})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         await turn.write(OTHER, 2)
     with pytest.raises(Forgotten):
@@ -143,7 +142,7 @@ async def test_nor_does_a_batch_that_waited_for_the_reset(desk, db, store):
     await record(db, {AT[0]: ONE})
     place = Place(*AT)
     async with claim(store, [place]) as claimed:
-        await claimed.adopt({place: 0})
+        await claimed.write("its-owner", {place: 0})
     async with next_incarnation(db, GROUP, AT[0]) as turn:
         batch = asyncio.create_task(desk.apply(desk.log.customer(1), progress={place: Progress(0, 0)}))
         await asyncio.sleep(0.2)

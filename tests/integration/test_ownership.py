@@ -141,6 +141,13 @@ async def test_what_an_owner_has_published_needs_no_batch_to_be_known_as_done(de
     assert tuple(row) == (9, 7)
 
 
+async def test_an_owner_answers_from_where_it_goes_on_and_never_goes_back(desk):
+    for position, answered in ((2, 2), (9, 9), (5, 9)):  # what was passed over meanwhile holds no record
+        await owned(desk, position)
+        async with claim(desk.store, [OURS]) as claimed:
+            assert claimed.owners[OURS].answered_offset == answered
+
+
 async def test_nobody_answers_any_more_what_is_routed(desk):
     await owned(desk, 0)
     async with claim(desk.store, [OURS]) as claimed:
@@ -168,4 +175,4 @@ async def test_nor_by_a_batch_that_waited_for_whoever_routes_it(new_store, desk)
 
 async def owned(desk, position):
     async with claim(desk.store, [OURS]) as claimed:
-        await claimed.adopt({OURS: position})
+        await claimed.write(None, {OURS: position})

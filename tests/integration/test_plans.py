@@ -43,7 +43,6 @@ NOT_PLANNED = {
     "incarnation_close": "partition_owner has a row a partition",
     "incarnation_owners": "partition_owner has a row a partition",
     "published_offsets": "partition_owner has a row a partition",
-    "partitions_adopt": "partition_owner has a row a partition",
     "partitions_disown": "partition_owner has a row a partition",
     "migrations_exist": "a few rows",
     "migrations_applied": "a few rows",

@@ -22,12 +22,11 @@ ASSUME Broken \subseteq {
     "what was stored meanwhile not remembered",
     "read behind the claim",
     "halves remember the same",
-    "beginning not written down",
-    "claims forgotten",             \* the last two are no mistakes of ours: more is forgotten than can be noticed
-    "beginning forgotten"}
+    "takes the group's word",
+    "claims forgotten"} \* the last is no mistake of ours: more is forgotten than can be noticed
 
 VARIABLES
-    row,       \* database: the partition's row of partition_owner
+    row,       \* database: the partition's row of partition_owner; without `answered` there is none
     ledger,    \* database: at each offset the number of the decision, 0 for none
     backup,    \* what it may go back to: a row and a ledger that were committed
     live,      \* broker: transactional ids that nobody fenced
@@ -141,12 +140,14 @@ Recall(w) ==
 Highest == IF \A o \in Offsets : ledger[o] = 0 THEN 0
            ELSE 1 + CHOOSE o \in Offsets : ledger[o] # 0 /\ \A p \in Offsets : ledger[p] # 0 => p <= o
 
+\* Of a partition that the database has never heard of nothing was answered.
 Lock(w) ==
     /\ worker[w].state = "recalled"
     /\ row.lock = "nobody"
     /\ row' = [row EXCEPT !.lock = w]
     /\ Set(w, [worker[w] EXCEPT !.state = "locked",
-           !.found = [id |-> row.id, published |-> row.published, answered |-> row.answered]])
+           !.found = [id |-> row.id, published |-> row.published,
+                      answered |-> IF "takes the group's word" \in Broken THEN row.answered ELSE Max(row.answered, 0)]])
     /\ UNCHANGED <<ledger, backup, broker, judged, bounds>>
 
 \* Where the reading takes place behind the claim, that ends before it, and what is written there is so behind it.
@@ -173,18 +174,21 @@ Read(w) ==
            !.acquired = Max(committed, Max(worker[w].found.published, worker[w].progress.published))])
     /\ UNCHANGED <<database, backup, broker, judged, bounds>>
 
-\* Written with where the partition begins, if nobody has answered anything there.
-Adopted(w, r) ==
-    IF r.answered = None /\ worker[w].found.answered = None /\ "beginning not written down" \notin Broken
-    THEN [r EXCEPT !.answered = worker[w].acquired] ELSE r
-Claimed(w, r) == LET own == [r EXCEPT !.id = worker[w].id] IN IF Behind THEN own ELSE Adopted(w, own)
+\* It would go on beyond what the database has answered, and a record lies between.
+Gap(w) == "acquiring does not compare" \notin Broken
+    /\ worker[w].found.answered # None
+    /\ worker[w].acquired > Max(worker[w].found.answered, worker[w].reach)
+FindsGap(w) == worker[w].state = "read" /\ Gap(w) /\ TellsOperator(w)
+
+\* Written with where the partition goes on.
+Goes(w, r) == [r EXCEPT !.answered = Max(@, worker[w].acquired)]
 Claim(w) ==
+    LET own == [Unlocked EXCEPT !.id = worker[w].id, !.answered = Max(@, worker[w].found.answered)] IN
     /\ worker[w].state = ToClaim
     /\ row.lock = w
-    /\ row' = Claimed(w, Unlocked)
-    /\ backup' = [backup EXCEPT
-           !.row.id = IF "claims forgotten" \in Broken THEN @ ELSE row'.id,
-           !.row.answered = IF "beginning forgotten" \in Broken \/ @ # None \/ row.answered # None THEN @ ELSE row'.answered]
+    /\ Behind \/ ~Gap(w)
+    /\ row' = IF Behind THEN own ELSE Goes(w, own)
+    /\ backup' = IF "claims forgotten" \in Broken THEN backup ELSE [backup EXCEPT !.row.id = row'.id]
     /\ Set(w, [worker[w] EXCEPT !.state = IF Behind THEN "claimed" ELSE "begun"])
     /\ UNCHANGED <<ledger, broker, judged, bounds>>
 ClaimFails(w) ==
@@ -195,30 +199,23 @@ ClaimFails(w) ==
     /\ UNCHANGED <<database, backup, committed, output, judged, bounds>>
 
 \* Only where that is the mistake: in a transaction of its own.
-AdoptLate(w) ==
+GoesOnLate(w) ==
     /\ Behind
     /\ worker[w].state = "read"
     /\ row.lock = "nobody"
-    /\ row' = Adopted(w, row)
-    /\ backup' = [backup EXCEPT !.row.answered = IF @ # None \/ row.answered # None THEN @ ELSE row'.answered]
+    /\ ~Gap(w)
+    /\ row' = Goes(w, row)
     /\ Set(w, [worker[w] EXCEPT !.state = "begun"])
-    /\ UNCHANGED <<ledger, broker, judged, bounds>>
-
-\* It would go on beyond what the database has answered, and a record lies between.
-Gap(w) == "acquiring does not compare" \notin Broken
-    /\ worker[w].found.answered # None
-    /\ worker[w].acquired > Max(worker[w].found.answered, worker[w].reach)
-FindsGap(w) == worker[w].state = "begun" /\ Gap(w) /\ TellsOperator(w)
+    /\ UNCHANGED <<ledger, backup, broker, judged, bounds>>
 
 Open(w) ==
     LET now == worker[w]
-        there == IF now.found.answered = None THEN now.acquired ELSE now.found.answered
+        there == Max(now.found.answered, now.acquired)
         remembered == IF ~now.opened THEN there
                       ELSE IF "what was stored meanwhile not remembered" \in Broken THEN now.stored
                       ELSE Max(now.progress.answered, there)
     IN
     /\ now.state = "begun"
-    /\ ~Gap(w)
     /\ Set(w, [now EXCEPT
            !.state = "open", !.opened = TRUE,
            !.progress = [published |-> now.acquired, answered |-> remembered],
@@ -357,7 +354,7 @@ Done == (committed = Records \/ alarm) /\ UNCHANGED variables
 
 Acquire(w) ==
     \/ Take(w) \/ GoQuiet(w) \/ KeepProgress(w) \/ Recall(w) \/ Lock(w) \/ Fence(w) \/ Claim(w) \/ ClaimFails(w)
-    \/ FindsMissing(w) \/ Read(w) \/ AdoptLate(w) \/ FindsGap(w) \/ Open(w)
+    \/ FindsMissing(w) \/ Read(w) \/ GoesOnLate(w) \/ FindsGap(w) \/ Open(w)
 Process(w) ==
     \/ Begin(w) \/ ReadAnswered(w) \/ Commits(w) \/ CommitsUnknown(w) \/ FindsForgotten(w) \/ Finish(w)
     \/ Publish(w) \/ PublishFails(w) \/ Crash(w)

@@ -12,6 +12,7 @@ from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
+from mergeline.stream.drained import left_of
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import message_of, place_of, routed
 from mergeline.stream.watchdog import CHECKS, Stalled, Watchdog
@@ -258,3 +259,17 @@ async def test_while_brokers_are_away_nobody_is_expected_to_acquire():
 def test_the_watchdog_leaves_alone_what_is(lag):
     watchdog = watching()
     assert not any(looks(watchdog, *(lag * (CHECKS * 2))))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "published", "left"),
+    [
+        pytest.param(0, 7, 7, 0, id="all is published"),
+        pytest.param(0, 7, 5, 2, id="some is not"),
+        pytest.param(5, 7, 0, 2, id="what expired is not there"),
+        pytest.param(0, 0, 7, 0, id="a topic that was made anew is empty"),
+        pytest.param(0, 3, 7, 3, id="and what it has is left, whatever was published before"),
+    ],
+)
+def test_what_is_left_of_the_internal_topic(start, end, published, left):
+    assert left_of(start, end, published) == left

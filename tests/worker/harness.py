@@ -160,7 +160,7 @@ class World:
 
     # ------------------------------------------------------------ what goes in
 
-    async def produce(self, topic, values, key=None, headers=(), partition=None):
+    async def produce(self, topic, values, key=None, headers=(), partition=None, timestamp_ms=None):
         """Send values (dicts as JSON, bytes as they are) in order; where each one landed."""
         sent = []
         for value in values:
@@ -171,7 +171,8 @@ class World:
                 batch.append(timestamp=None, key=own, value=None, headers=list(headers))
                 sent.append(await self._producer.send_batch(batch, self.prefix + topic, partition=partition))
             else:
-                sent.append(await self._producer.send(self.prefix + topic, data, own, partition, headers=list(headers)))
+                record = data, own, partition, timestamp_ms, list(headers)
+                sent.append(await self._producer.send(self.prefix + topic, *record))
         places = [await one for one in sent]
         for place in places:
             self._produced[place.topic_partition] = max(self._produced.get(place.topic_partition, 0), place.offset)

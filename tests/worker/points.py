@@ -39,8 +39,8 @@ def install(reached, replace=setattr):
     fencing = ContextVar("fencing", default=False)
 
     @asynccontextmanager
-    async def claimed(store, places):
-        async with claim(store, places) as found:
+    async def claimed(*arguments, **options):
+        async with claim(*arguments, **options) as found:
             await reached("claimed")
             yield found
         await reached("owned")

@@ -63,6 +63,24 @@ async def test_requests_keyed_by_their_producers_need_no_hop_once_the_internal_t
     await module_world.until(lambda: again.events("assignment.opened"), "it starts all the same")
 
 
+async def test_who_routed_and_was_killed_has_not_said_how_far_it_got_and_the_next_one_says_it_when_it_stops(world):
+    routing = world.worker()
+    await world.register(range(1, 6))
+    await world.drained()
+    routing.kill()
+    refused = world.worker(**KEYED, MERGELINE_START_TIMEOUT_MS="100")
+    await world.until(lambda: not refused.running, "it refuses to start")
+    assert refused.process.returncode == 2
+    assert f"{COMMANDS} still holds" in refused.text
+    routing = world.worker()
+    await world.until(lambda: owns(routing), "it has its partitions")
+    assert routing.stop()[0] == 0
+    world.worker(**KEYED)
+    await world.outcomes_of([adding(1, "keyed")])
+    await world.drained()
+    assert set(world.answers().values()) == {1}
+
+
 async def test_what_a_keyed_worker_stored_and_did_not_publish_is_not_routed_away(world):
     """Routed, it would be known by its request id, and dropped: it took effect, and nobody would hear of it."""
     before = world.worker(**KEYED)

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import sys
+import time
 
 import pytest
+from aiokafka.admin import NewPartitions
 from tests.defaults import default_options, open_pool
 from tests.worker.breaking_off import STEPS
 from tests.worker.harness import CARDS, COMMANDS, CUSTOMERS, OUTCOMES, UPDATES, adding
@@ -21,6 +23,7 @@ from mergeline.store.failures import Forgotten
 from mergeline.store.progress import Progress
 from mergeline.stream.protocol import topic_ids
 
+DAY_MS = 86_400_000
 OLD = 12
 """Requests that were answered before, without ids of their own among them."""
 
@@ -207,8 +210,10 @@ async def test_a_reset_that_was_killed_behind_any_of_its_steps_is_run_again(live
         )
         assert await killed.wait() == -signal.SIGKILL
     await stops(lived, lived.worker(), "was made anew")
+    async with lived.admin() as admin:  # partitions that no run of it has begun
+        await admin.create_partitions({lived.prefix + COMMANDS: NewPartitions(5)})
     done = await reset(lived, COMMANDS)
-    assert done["incarnation"] == {"was": 1, "is": 2}
+    assert (done["incarnation"], done["published"]) == ({"was": 1, "is": 2}, 0)
     lived.worker()
     await answered_once(lived, requests, places)
     assert len(await lived.letters(1)) == 1
@@ -309,6 +314,37 @@ async def test_a_worker_that_runs_while_a_topic_is_made_anew_ends_itself(lived, 
     await lived.until(lambda: not worker.running, "it ends itself", timeout_s=15)
     assert worker.process.returncode == 2, worker.log_tail()
     await stops(lived, lived.worker(), lived.prefix + topic, "was made anew")
+
+
+async def test_what_the_ledger_forgot_of_an_internal_topic_that_is_read_again_does_not_take_effect_again(world):
+    """It keeps messages for longer than the ledger: 14 days, and for as long as a segment grows."""
+    own = {"retention.ms": str(15 * DAY_MS), "max.message.bytes": "2097152"}
+    worker = world.worker()
+    await world.until(lambda: owns(worker), "it has its partitions")
+    await world.configure(world.prefix + COMMANDS, own | {"message.timestamp.type": "CreateTime"})
+    await long_ago(world, "forgotten", 1)
+    await world.answered(["forgotten"])
+    await world.drained()
+    await stopped(worker)
+    for table in ("ledger", "request"):
+        await world.sql(f"delete from {table} where request_id = 'forgotten'")
+    await long_ago(world, "never-read", 2)
+    await world.configure(world.prefix + COMMANDS, own | {"message.timestamp.type": "LogAppendTime"})
+    await reset(world, COMMANDS, "--same-id")
+    world.worker()
+    await world.answered(["never-read"])
+    await world.outcomes_of([adding(1, "afterwards")])
+    await world.drained()
+    assert set(world.answers().values()) == {1}
+
+
+async def long_ago(world, request_id, number):
+    """A message that was routed twelve days ago."""
+    at_ms = int(time.time() * 1000) - 12 * DAY_MS
+    await world.produce(
+        COMMANDS, [adding(1, request_id)], key=b"100737:1", timestamp_ms=at_ms,
+        headers=[("mergeline-origin", f"{UPDATES}/0/{10**9 + number}/{at_ms}/0".encode())],
+    )  # fmt: skip
 
 
 async def test_what_is_refused_and_why(lived):

@@ -11,9 +11,11 @@ from aiokafka.errors import CommitFailedError
 from tests.services import databases
 from tests.worker.conftest import new_world
 from tests.worker.harness import COMMANDS, OUTCOMES, UPDATES, adding, headers
+from tests.worker.harness import CUSTOMERS as REGISTRATIONS
 
 CUSTOMERS = (1, 2, 3)
 UNKNOWN_ORG = 999
+KEYED = MappingProxyType({"MERGELINE_REQUESTS_KEYED": "true"})
 START = MappingProxyType({0: 0, 1: 0, 2: 0})
 
 
@@ -46,7 +48,7 @@ async def worked(world, when, settings, newcomers=()):
 @pytest.fixture(params=[COMMANDS, UPDATES], ids=["routed", "keyed"])
 async def restored(request, postgres, bootstrap_servers, template_database, tmp_path):
     """A world whose database has forgotten the last answers; the topic to go back in, and how workers are set."""
-    settings = {"MERGELINE_REQUESTS_KEYED": "true"} if request.param == UPDATES else {}
+    settings = KEYED if request.param == UPDATES else {}
     backup = databases.new_name("backup")
     async with new_world(postgres, bootstrap_servers, template_database, tmp_path) as world:
         await worked(world, "before", settings, newcomers=CUSTOMERS)
@@ -57,6 +59,15 @@ async def restored(request, postgres, bootstrap_servers, template_database, tmp_
         yield world, request.param, settings
         world.kill_workers()
         await databases.drop(postgres.database_url, backup)
+
+
+async def refusal(world, settings):
+    """What a worker says that does not go on."""
+    worker = world.worker(**settings)
+    await world.until(lambda: not worker.running, "it ends itself")
+    assert worker.process.returncode == 2, worker.log_tail()
+    (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    return said
 
 
 async def published_by_a_worker(world, settings):
@@ -88,10 +99,7 @@ async def test_offsets_from_before_the_backup_have_the_rest_decided_again_under_
 async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(restored):
     world, topic, settings = restored
     first = ids(world.records[OUTCOMES])
-    worker = world.worker(**settings)
-    await world.until(lambda: not worker.running, "it ends itself")
-    assert worker.process.returncode == 2, worker.log_tail()
-    (said,) = [line for line in worker.text.splitlines() if not line.startswith("{")]
+    said = await refusal(world, settings)
     assert "The database is older than the group's offsets" in said
     named = {int(number): int(offset) for number, offset in re.findall(rf"{re.escape(topic)} (\d+) to (\d+)", said)}
     assert named
@@ -102,21 +110,29 @@ async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(res
     assert await known(world) == set(first)
 
 
+async def test_nor_does_one_that_is_told_otherwise_who_keys_the_requests(restored):
+    world, topic, settings = restored
+    said = await refusal(world, {"MERGELINE_START_TIMEOUT_MS": "1000"} | ({} if settings else KEYED))
+    left = f"{COMMANDS} still holds {len(CUSTOMERS)} messages"
+    assert (left if topic == COMMANDS else "The database is older than") in said
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["was seen", "was never seen"])
+@pytest.mark.parametrize(("topic", "settings"), [(COMMANDS, {}), (REGISTRATIONS, KEYED)], ids=["routed", "keyed"])
 async def test_a_partition_that_had_no_answer_before_the_backup_is_found_out_too(
-    postgres, bootstrap_servers, template_database, tmp_path
+    postgres, bootstrap_servers, template_database, tmp_path, seen, topic, settings
 ):
     backup = databases.new_name("backup")
     async with new_world(postgres, bootstrap_servers, template_database, tmp_path) as world:
-        worker = world.worker()
-        await world.until(lambda: worker.events("assignment.opened"), "it has seen every partition")
-        assert (await asyncio.to_thread(worker.stop))[0] == 0
+        if seen:
+            worker = world.worker(**settings)
+            await world.until(lambda: worker.events("assignment.opened"), "it has seen every partition")
+            assert (await asyncio.to_thread(worker.stop))[0] == 0
         await databases.create(postgres.database_url, backup, world.database_url.rpartition("/")[2])
-        await worked(world, "after", {}, newcomers=CUSTOMERS)
+        await worked(world, "after", settings, newcomers=CUSTOMERS)
         world.settings["MERGELINE_DATABASE_URL"] = databases.url_of(postgres.database_url, backup)
-        worker = world.worker()
-        await world.until(lambda: not worker.running, "it ends itself")
-        assert worker.process.returncode == 2, worker.log_tail()
-        assert f"{COMMANDS} 0 to 0" in worker.text
+        for _ in range(2):
+            assert re.search(rf"{topic} \d to 0", await refusal(world, settings))
         world.kill_workers()
         await databases.drop(postgres.database_url, backup)
 

@@ -17,10 +17,13 @@ from tests.defaults import default_options, open_pool
 from tests.worker import points
 from tests.worker.harness import COMMANDS, ORG, UPDATES, adding
 
+from mergeline.domain.messages import Place
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
+from mergeline.store.failures import Forgotten
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.clients import client_options
+from mergeline.stream.handover import hand_over
 from mergeline.stream.incarnations import Incarnations
 from mergeline.stream.lanes import Bounds
 from mergeline.stream.offsets import position
@@ -64,7 +67,7 @@ class Log:
 
     async def positions(self, partitions, floor=None):
         committed = (await self.world.committed()).get((COMMANDS, 0))
-        return {self.place: position(self.place, committed, 0, len(self.records), floor[self.place])}
+        return {self.place: position(self.place, committed, 0, len(self.records), (floor or {}).get(self.place, 0))}
 
 
 class Contender:
@@ -76,6 +79,7 @@ class Contender:
             group_id=settings.group_id, topic_prefix=settings.topic_prefix, idle_ms_max=IDLE_MS_MAX
         )
         producers, store = Producers(settings, client_options(settings)), Store(pool, options)
+        self.settings, self.producers, self.store = settings, producers, store
         self.log, self.gate, self.failed = log, gate, []
         self.pipeline = Pipeline(
             ApplyStage(settings, store, producers, log, Incarnations(store, log, settings.topic_prefix)),
@@ -179,6 +183,27 @@ async def test_exactly_once_when_one_sleeps_at_a_point_and_wakes_after_another_t
     wake.set()
     log.append(f"{point}.{number}".replace(" ", "-") for number in range(12, 20))
     await all_answered_once(log, [sleeper, heir])
+
+
+async def test_who_slept_behind_its_claim_answers_nothing_of_what_is_routed_by_now(log, contend):
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def gate(reached):
+        if reached == "owned" and not asleep.is_set():
+            asleep.set()
+            await wake.wait()
+
+    routed_before = """insert into partition_owner (group_id, topic, partition) values ($1, $2, 0)
+                       on conflict (group_id, topic, partition) do update set answered_offset = null"""
+    await log.world.sql(routed_before, log.world.group, COMMANDS)
+    log.append(f"routed.{number}" for number in range(3))
+    sleeper = await contend(gate)
+    await asyncio.wait_for(asleep.wait(), 60)
+    await hand_over(sleeper.settings, sleeper.store, sleeper.producers, log, {Place(COMMANDS, 0): log.place})
+    wake.set()
+    await log.world.until(lambda: sleeper.failed, "it ends", timeout_s=20)
+    assert [type(error) for error in sleeper.failed] == [Forgotten]
+    await all_answered_once(log, [await contend(passes)])
 
 
 async def test_exactly_once_when_two_take_the_same_partition_at_the_same_moment_again_and_again(log, contend, seed):

@@ -39,7 +39,7 @@ async def count_runs(
     if any(run != before.get(place, 0) for place, run in runs.items()):
         # Rows are locked in one order by everybody, so those of `write` are locked here too.
         locked = columns_of(sorted({*runs, *published}), 2)
-        await db.execute("partitions_insert", group_id, *locked)  # what is not there cannot be locked
+        await db.execute("partitions_insert", group_id, *locked, None)  # what is not there cannot be locked
         rows = await db.fetch("partitions_lock", group_id, *locked)
         before = {Place(row["topic"], row["partition"]): row["dead_letters_in_a_row"] for row in rows}
         runs = dead_letters.runs(verdicts, before)

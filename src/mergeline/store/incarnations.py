@@ -4,14 +4,19 @@ In: the ids that topics have now. Out: what is recorded of them; the next incarn
 over one that is recorded, but by `next_incarnation`; two workers that record different ones.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from mergeline.domain.incarnations import FIRST, name_of
 from mergeline.domain.ledger import LedgerRow
-from mergeline.store.apply import Store
+from mergeline.domain.messages import Place
+from mergeline.store.apply import EMPTY, Store
+from mergeline.store.progress import Progress, write_progress
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, bounds
 
@@ -41,12 +46,14 @@ class Turn:
         group_id: str,
         topic: str,
         known: Mapping[str, Incarnation],
-        owners: frozenset[str],
+        owners: Sequence[asyncpg.Record],
     ) -> None:
         self.now = known[topic]
         self.others = {other: incarnation for other, incarnation in known.items() if other != topic}
-        self.transactional_ids = owners
+        self.transactional_ids = {row["transactional_id"] for row in owners} - {None}
         """Of whoever may still publish answers of this incarnation."""
+        self.published = {row["partition"]: row["published_offset"] for row in owners}
+        """By partition, how far answers of this incarnation are known to be published."""
         self._db, self._group_id, self._topic = db, group_id, topic
 
     async def unpublished(self, behind: tuple[int, int] = START) -> AsyncIterator[list[LedgerRow]]:
@@ -62,6 +69,11 @@ class Turn:
             yield [*map(ledger_row_of, rows)]
             behind = rows[-1]["at_partition"], rows[-1]["at_offset"]
 
+    async def first_day(self) -> date | None:
+        """The first day that the ledger remembers; None of one without days."""
+        found: date | None = await self._db.fetch_value("ledger_first_day")
+        return found
+
     async def hold(self) -> None:
         """Show the database that whoever holds the rows is awake."""
         await self._db.fetch("now")
@@ -70,10 +82,16 @@ class Turn:
         """Have nobody answer in this one any more, once the block ends; former owners are fenced by then."""
         await self._db.execute("incarnation_close", self._group_id, name_of(self._topic, self.now.number))
 
-    async def write(self, topic_id: UUID | None, number: int) -> None:
-        """Go on with this one, once the block ends; in one before it nobody answers any more."""
+    async def write(self, topic_id: UUID | None, number: int, published: Mapping[int, int] = EMPTY) -> None:
+        """Go on with this one, once the block ends; in one before it nobody answers any more.
+
+        `published`: by partition, up to where it has messages that were published before it began.
+        """
         if number != self.now.number:
             await self.close()
+        name = name_of(self._topic, number)
+        known = {Place(name, partition): Progress(offset) for partition, offset in published.items()}
+        await write_progress(self._db, self._group_id, known)
         await self._db.execute("incarnation_write", self._topic, topic_id, number)
 
 
@@ -130,5 +148,4 @@ async def next_incarnation(db: Statements, group_id: str, topic: str) -> AsyncIt
         known = await read_incarnations(db)
         name = name_of(topic, known[topic].number)
         owners = await db.fetch("incarnation_owners", group_id, name)
-        ids = frozenset(row["transactional_id"] for row in owners if row["transactional_id"] is not None)
-        yield Turn(db, group_id, topic, known, ids)
+        yield Turn(db, group_id, topic, known, owners)

@@ -5,8 +5,8 @@ of one partition at the same time, one of a topic that was reset, or one that a 
 `idle_ms_max`.
 
 The order that makes it safe is the caller's: claim; initialise every transactional id found (which fences its
-owner); initialise one's own; write it; leave the claim, which commits. An exception on the way out means that the
-outcome is unknown, and so: not owned.
+owner); initialise one's own; read where the last owners got to; write both; leave the claim, which commits. An
+exception on the way out means that the outcome is unknown, and so: not owned.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.store.answered import read_horizons
-from mergeline.store.apply import Store
+from mergeline.store.apply import EMPTY, Store
 from mergeline.store.failures import Unsettled
 from mergeline.store.statements import Statements, columns_of
 
@@ -30,8 +30,7 @@ class Owner:
     published_offset: int
     """The first offset that is not known to be published."""
     answered_offset: int | None
-    """The first offset that no batch has read; None where nobody answers: it was never acquired for batches, is routed,
-    or its topic was reset."""
+    """The first offset that no batch has read; None where nobody answers: it is routed, or its topic was reset."""
 
 
 class Claim:
@@ -46,22 +45,19 @@ class Claim:
         """Every id that has to be fenced."""
         return {owner.transactional_id for owner in self.owners.values() if owner.transactional_id is not None}
 
-    async def write(self, transactional_id: str) -> None:
-        """Make this, once the claim commits, the id that the next owner has to fence."""
-        places = columns_of(sorted(self.owners), 2)
-        await self._db.execute("partitions_take", self._group_id, *places, transactional_id)
+    async def write(self, transactional_id: str | None, begins: Mapping[Place, int] = EMPTY) -> None:
+        """Have somebody answer there, once the claim commits.
+
+        Args:
+            transactional_id: which the next owner has to fence.
+            begins: where partitions go on: nothing is left to be answered before that.
+        """
+        rows = [(*place, begins.get(place)) for place in sorted(self.owners)]
+        await self._db.execute("partitions_take", self._group_id, *columns_of(rows, 3), transactional_id)
 
     async def horizons(self) -> dict[Place, int]:
         """The highest offset of each partition that the ledger has an answer for: no batch adds to it meanwhile."""
         return await read_horizons(self._db, list(self.owners))
-
-    async def adopt(self, positions: Mapping[Place, int]) -> None:
-        """Have the database know where partitions begin of which it has answered nothing: it shows then if it forgets.
-
-        In the claim, so that nobody can have begun there meanwhile, or have had it routed.
-        """
-        rows = columns_of([(*place, positions[place]) for place in sorted(positions)], 3)
-        await self._db.execute("partitions_adopt", self._group_id, *rows)
 
     async def disown(self, positions: Mapping[Place, int]) -> None:
         """Have nobody answer there any more, once the claim commits: a router reads them, from these offsets on."""
@@ -70,12 +66,13 @@ class Claim:
 
 
 @asynccontextmanager
-async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Claim]:
+async def claim(store: Store, partitions: Sequence[Place], *, answers_from: int | None = None) -> AsyncIterator[Claim]:
     """Lock the rows of the partitions, in order; commits at the end of the block.
 
     Args:
         store: whose pool and group are used.
         partitions: topics (without prefix) and partition numbers.
+        answers_from: the `answered_offset` of those that the database has never heard of.
 
     Raises:
         Unsettled: if another incarnation of a topic was begun.
@@ -84,7 +81,7 @@ async def claim(store: Store, partitions: Sequence[Place]) -> AsyncIterator[Clai
     group_id = store.options.group_id
     async with store.statements() as db, db.transaction(store.bounds):
         await _hold(db, partitions)
-        await db.execute("partitions_insert", group_id, *places)
+        await db.execute("partitions_insert", group_id, *places, answers_from)
         rows = await db.fetch("partitions_lock", group_id, *places)
         owners = {
             Place(row["topic"], row["partition"]): Owner(

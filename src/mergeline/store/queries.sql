@@ -465,29 +465,19 @@ where partition_owner.group_id = $1
 -- ---------------------------------------------------------------- ownership
 
 -- name: partitions_insert
-insert into partition_owner (group_id, topic, partition)
-select $1, topic, partition
+insert into partition_owner (group_id, topic, partition, answered_offset)
+select $1, topic, partition, $4::bigint
 from unnest($2::text[], $3::integer[]) as new (topic, partition)
 order by topic, partition
 on conflict do nothing;
 
 -- name: partitions_take
 update partition_owner
-set transactional_id = $4
-from unnest($2::text[], $3::integer[]) as mine (topic, partition)
+set transactional_id = coalesce($5, transactional_id), answered_offset = greatest(answered_offset, mine.position)
+from unnest($2::text[], $3::integer[], $4::bigint[]) as mine (topic, partition, position)
 where partition_owner.group_id = $1
     and partition_owner.topic = mine.topic
     and partition_owner.partition = mine.partition;
-
--- name: partitions_adopt
--- Where a partition begins of which no batch has answered anything.
-update partition_owner
-set answered_offset = adopted.position
-from unnest($2::text[], $3::integer[], $4::bigint[]) as adopted (topic, partition, position)
-where partition_owner.group_id = $1
-    and partition_owner.topic = adopted.topic
-    and partition_owner.partition = adopted.partition
-    and partition_owner.answered_offset is null;
 
 -- name: partitions_disown
 -- Nobody answers there any more: a router reads them, whose messages are answered where it puts them.
@@ -529,7 +519,11 @@ select from topic_incarnation where topic = $1 for update;
 
 -- name: incarnation_owners
 -- The rows of all partitions of a topic, in the order of every locker.
-select transactional_id from partition_owner where group_id = $1 and topic = $2 order by partition for update;
+select partition, transactional_id, published_offset
+from partition_owner
+where group_id = $1 and topic = $2
+order by partition
+for update;
 
 -- name: incarnations_held
 -- What partitions are claimed with: a reset waits, or is waited for.

@@ -4,10 +4,11 @@ In: records of the internal topic (or of the public ones, with `MERGELINE_REQUES
 published with the offsets of their records. Never: a publish by a worker that another one has fenced.
 
 Acquiring is `mergeline.store.ownership`'s claim around Kafka's init_transactions, in this order: lock the
-partitions' rows; fence every transactional id found there; initialise our own new one; write it; read the committed
-offsets; commit. Our id is initialised before anybody can read it: a worker that slept between the two would
+partitions' rows; fence every transactional id found there; initialise our own new one; read the committed offsets;
+write both; commit. Our id is initialised before anybody can read it: a worker that slept between the two would
 otherwise wake, initialise, and be fenced by nobody. And what is read is read while the rows are locked: how far the
-partitions are answered and how far they are published is of one moment, whoever sleeps afterwards.
+partitions are answered and how far they are published is of one moment, and whoever locks the rows next finds an owner
+whole, or none.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ class ApplyStage:
     async def acquire(
         self, partitions: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Fence the last owners, then read where they got to.
+        """Fence the last owners, read where they got to, and become the owner.
 
         Raises:
             Retriable: brokers or database are away, or a commit is unknown: not acquired, but to be released.
@@ -75,11 +76,11 @@ class ApplyStage:
         # A pipeline that acquires once more knows itself what it has stored.
         stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
         with at_the_database():
-            async with claim(self._store, list(places)) as claimed:
+            async with claim(self._store, list(places), answers_from=0) as claimed:
                 # Cut off from the group, we would fence whoever it gave the partitions to. And not before the rows are
                 # ours: a router that was given them meanwhile found that nobody answers there, and goes by that.
                 await self._offsets.confirm()
-                await self._own(claimed)
+                own_id = await self._fence(claimed)
                 owners, horizons = claimed.owners, await claimed.horizons()
                 check_stored(owners, stored)
                 floor = {
@@ -87,30 +88,29 @@ class ApplyStage:
                     for place, partition in places.items()
                 }
                 positions = await self._offsets.positions(partitions, floor)
-                begins = {place: positions[tp] for place, tp in places.items() if owners[place].answered_offset is None}
-                await claimed.adopt(begins)
-        await check_remembered(self._settings, gaps(places, owners, horizons, positions))
-        # With what batches have stored meanwhile: of that too it is to be noticed if the database forgets it.
+                await check_remembered(self._settings, gaps(places, owners, horizons, positions))
+                begins = {place: positions[partition] for place, partition in places.items()}
+                await claimed.write(own_id, begins)
         self._horizons = horizons
+        # With what batches have stored meanwhile: of that too it is to be noticed if the database forgets it.
         since = {place: self._progress[place].answered_offset for place in stored}
         self._progress = {
-            place: Progress(positions[tp], _highest(owners[place].answered_offset, begins.get(place), since.get(place)))
-            for place, tp in places.items()
+            place: Progress(begin, max(begin, owners[place].answered_offset or 0, since.get(place) or 0))
+            for place, begin in begins.items()
         }
         self._written = {place: owners[place].published_offset for place in places}
         if not published:
             self._gate = FloodGate(self._settings.dead_letter_limit)
         return positions
 
-    async def _own(self, claimed: Claim) -> None:
-        """Become the owner of the partitions, once the claim commits."""
+    async def _fence(self, claimed: Claim) -> str | None:
+        """Fence the last owners, and start a producer of our own; its transactional id, where it has one."""
         exactly_once = self._settings.delivery == "exactly_once"
         if exactly_once:
             await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
         own_id = self._producers.fresh_id() if exactly_once else None
         self._publisher = await self._producers.start(own_id)  # before anybody can read the id
-        if own_id is not None:
-            await claimed.write(own_id)
+        return own_id
 
     async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.
@@ -198,10 +198,6 @@ def check_stored(owners: Mapping[Place, Owner], stored: Mapping[Place, int | Non
         found = owners[place].answered_offset
         if known is not None and (found is None or found < known):
             raise Forgotten
-
-
-def _highest(*offsets: int | None) -> int:
-    return max(offset or 0 for offset in offsets)
 
 
 def _count(answers: Sequence[Answer]) -> None:

@@ -1,7 +1,7 @@
 """Whether the internal topic is empty for this group, which `MERGELINE_REQUESTS_KEYED` needs.
 
 In: settings, and how far the database knows that it was published. Out: nothing, or a `SetupError`. Never: an offset
-committed.
+committed, or the word of the group's offsets, which a database that was restored from a backup knows less than.
 
 A worker that reads the public topics directly would overtake what the router left on the internal topic, and so
 apply a customer's requests in another order than they were produced.
@@ -19,35 +19,31 @@ from mergeline.stream.topics import admin, existing_partitions, full_name
 
 
 async def check_drained(settings: Settings, published: Mapping[int, int]) -> None:
-    """Refuse while the group has not read all of the internal topic.
+    """Refuse while not all of the internal topic is known to be published.
 
     Args:
-        settings: the group.
-        published: by partition; nobody is subscribed any more, so the group's offsets expire before the records do.
+        settings: the brokers, the prefix.
+        published: by partition.
 
     Raises:
         SetupError: naming how many messages are left, or why brokers do not say.
     """
     topic = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
     async with admin(settings) as client:
-        committed = await client.list_consumer_group_offsets(settings.group_id)
         count = (await existing_partitions(client))[topic]
     async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
         # Nothing but the router writes there, and it needs no transactions: offsets count messages.
         partitions = [TopicPartition(topic, number) for number in range(count)]  # a consumer knows none of its own
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-    read = {
-        partition: max(
-            starts[partition],
-            committed[partition].offset if partition in committed else 0,
-            published.get(partition.partition, 0),
-        )
-        for partition in partitions
-    }
-    left = sum(ends[partition] - read[partition] for partition in partitions)
+    left = sum(left_of(starts[one], ends[one], published.get(one.partition, 0)) for one in partitions)
     if left:
         raise SetupError(
             f"{topic} still holds {left} messages that were routed but not applied. Run workers with "
             "MERGELINE_REQUESTS_KEYED=false until it is drained, then switch all of them."
         )
+
+
+def left_of(start: int, end: int, published: int) -> int:
+    """How many messages of a partition are left; of a log that is shorter than it was, made anew, all that it has."""
+    return end - (published if start <= published <= end else start)

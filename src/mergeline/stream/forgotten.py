@@ -44,7 +44,7 @@ def gaps(
     for place, partition in places.items():
         answered = owners[place].answered_offset
         if answered is None:
-            continue  # not acquired before, so there is nothing to compare with
+            continue  # it was routed, and the offsets are the router's
         answered = max(answered, horizons.get(place, -1) + 1)
         if positions[partition] > answered:
             found[partition] = Gap(answered, positions[partition])

@@ -13,21 +13,23 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
+from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.ownership import Owner, claim
+from mergeline.stream.forgotten import check_remembered, gaps
 from mergeline.stream.incarnations import at_the_database
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
 
 
 async def hand_over(
-    store: Store, producers: Producers, offsets: Offsets, places: Mapping[Place, TopicPartition]
+    settings: Settings, store: Store, producers: Producers, offsets: Offsets, places: Mapping[Place, TopicPartition]
 ) -> None:
     """Lock out whoever answered the partitions, and have the database take no more of its answers.
 
     Raises:
         Retriable: if brokers or database are away: to be tried again.
-        SetupError: if there are answers that are not published.
+        SetupError: if there are answers that are not published, or some that the database has forgotten.
     """
     with at_the_database():
         async with claim(store, list(places)) as claimed:
@@ -36,7 +38,9 @@ async def hand_over(
                 await asyncio.gather(*(producers.fence(one) for one in claimed.transactional_ids))
                 found = await offsets.positions(list(places.values()))
                 positions = {place: found[partition] for place, partition in places.items()}
-                check_published(claimed.owners, await claimed.horizons(), positions)
+                horizons = await claimed.horizons()
+                check_published(claimed.owners, horizons, positions)
+                await check_remembered(settings, gaps(places, claimed.owners, horizons, found))
                 await claimed.disown(positions)
 
 

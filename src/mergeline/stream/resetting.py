@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -43,6 +44,8 @@ from mergeline.stream.topics import full_name, partitions_of
 COORDINATOR_POLL_MS: Final = 100
 KAFKA_S_MAX: Final = IDLE_MS_MAX / 1000 - 10
 """Before the database ends the transaction that waits for it."""
+CLOCKS_APART_MS_MAX: Final = 3_600_000
+"""Of brokers, which date messages, and of the database, which dates answers."""
 AS_BROKERS_KEEP_IT: Final = -1
 """The retention of a committed offset."""
 
@@ -137,13 +140,16 @@ async def reset(
         now = Incarnation(turn.now.number if keep_offsets else turn.now.number + 1, found)
         again = [] if keep_offsets else [full_name(settings, one) for one in _read_again(topic)]
         starts: dict[TopicPartition, int] = {}
+        forgotten: dict[int, int] = {}
         if anew:
             await _lock_out(settings, turn)  # who began meanwhile
             async with _while_locked():
                 starts = await _begin(settings, client, again)
+                if same_id and topic == Topic.COMMANDS_BY_CUSTOMER:
+                    forgotten = await _forgotten(settings, turn, starts)
         published, lost = (0, 0) if keep_offsets else await _publish(settings, client, turn, starts)
         if change:
-            await turn.write(now.topic_id, now.number)
+            await turn.write(now.topic_id, now.number, forgotten)
     return Reset(name, turn.now, now, again, published, lost)
 
 
@@ -212,6 +218,24 @@ async def _begin(settings: Settings, client: AIOKafkaAdminClient, again: Sequenc
     own = {partition: start for partition, start in starts.items() if partition.topic == again[0]}
     await _commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
     return own
+
+
+async def _forgotten(settings: Settings, turn: Turn, starts: Mapping[TopicPartition, int]) -> dict[int, int]:
+    """Of a log whose end alone is another: by partition, up to where it was published before the ledger's first day.
+
+    The topic keeps messages for longer than the ledger knows them, and read again these would take effect again.
+    """
+    first_day = await turn.first_day()
+    if first_day is None:
+        return {}
+    at_ms = int(datetime.combine(first_day, time.min, UTC).timestamp() * 1000) + CLOCKS_APART_MS_MAX
+    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+        remembered = await consumer.offsets_for_times(dict.fromkeys(starts, at_ms))
+        ends = await consumer.end_offsets(list(starts))
+    return {
+        tp.partition: min(turn.published.get(tp.partition, 0), found.offset if found else ends[tp])
+        for tp, found in remembered.items()
+    }
 
 
 async def _lock_out(settings: Settings, turn: Turn) -> None:
@@ -318,5 +342,5 @@ async def _mark(settings: Settings, client: AIOKafkaAdminClient, starts: Mapping
     committed = await client.list_consumer_group_offsets(
         settings.group_id, await _coordinator(client, settings), list(starts)
     )
-    # Partitions that were added since have none.
-    return min((Mark.read(committed[tp].metadata) for tp in starts if tp in committed), default=NO_MARK)
+    # Partitions that were added since have none: their offset is -1.
+    return min((Mark.read(one.metadata) for one in committed.values() if one.offset >= 0), default=NO_MARK)

@@ -177,7 +177,7 @@ def _readers(
     if settings.requests_keyed:
         return [Reader(apply, public, settings.apply_lanes)]
     routed = frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
-    router = RouteStage(producers, offsets, incarnations, partial(hand_over, store, producers, offsets))
+    router = RouteStage(producers, offsets, incarnations, partial(hand_over, settings, store, producers, offsets))
     return [Reader(router, public), Reader(apply, routed, settings.apply_lanes)]
 
 
