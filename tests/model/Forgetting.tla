@@ -54,11 +54,10 @@ Unknown == [published |-> 0, answered |-> None]
 NoBatch == [start |-> 0, from |-> 0, upto |-> 0, known |-> Unknown, horizon |-> 0, looked |-> FALSE, read |-> {},
             answers |-> <<>>]
 Idle == [
-    state |-> "idle",     \* wants -> recalled -> locked -> fenced -> read -> begun -> open
+    state |-> "idle",     \* wants -> locked -> fenced -> read -> begun -> open
     opened |-> FALSE,     \* acquired at least once: the pipeline runs
     id |-> NoId,
     found |-> [id |-> NoId, published |-> 0, answered |-> None], \* the row, as the claim found it
-    stored |-> None,      \* what it remembered when it began to acquire again
     reach |-> 0,          \* behind the highest offset that the ledger has an answer for, as read
     acquired |-> 0,       \* the position, as read
     horizon |-> 0,        \* what it goes by: `reach`, once acquired
@@ -130,25 +129,19 @@ KeepProgress(w) ==
     /\ row' = [row EXCEPT !.published = known.published, !.answered = Max(@, known.published)]
     /\ UNCHANGED <<ledger, backup, broker, judged, worker, bounds>>
 
-\* It takes down what it had stored by then.
-Recall(w) ==
-    /\ worker[w].state = "wants"
-    /\ IF worker[w].opened /\ Others(w) # {} THEN Contest ELSE UNCHANGED contests
-    /\ Set(w, [worker[w] EXCEPT !.state = "recalled", !.stored = IF worker[w].opened THEN worker[w].progress.answered ELSE None])
-    /\ UNCHANGED <<database, backup, broker, judged, faults, forgets>>
-
 Highest == IF \A o \in Offsets : ledger[o] = 0 THEN 0
            ELSE 1 + CHOOSE o \in Offsets : ledger[o] # 0 /\ \A p \in Offsets : ledger[p] # 0 => p <= o
 
 \* Of a partition that the database has never heard of nothing was answered.
 Lock(w) ==
-    /\ worker[w].state = "recalled"
+    /\ worker[w].state = "wants"
     /\ row.lock = "nobody"
+    /\ IF worker[w].opened /\ Others(w) # {} THEN Contest ELSE UNCHANGED contests
     /\ row' = [row EXCEPT !.lock = w]
     /\ Set(w, [worker[w] EXCEPT !.state = "locked",
            !.found = [id |-> row.id, published |-> row.published,
                       answered |-> IF "takes the group's word" \in Broken THEN row.answered ELSE Max(row.answered, 0)]])
-    /\ UNCHANGED <<ledger, backup, broker, judged, bounds>>
+    /\ UNCHANGED <<ledger, backup, broker, judged, faults, forgets>>
 
 \* Where the reading takes place behind the claim, that ends before it, and what is written there is so behind it.
 Behind == "read behind the claim" \in Broken
@@ -163,7 +156,7 @@ Fence(w) ==
     /\ UNCHANGED <<database, backup, committed, output, judged, bounds>>
 
 \* What it had stored, and the row does not say: it publishes nothing of it, so that no operator has to go back there.
-Missing(w) == worker[w].stored > worker[w].found.answered
+Missing(w) == worker[w].opened /\ worker[w].progress.answered > worker[w].found.answered
 FindsMissing(w) == worker[w].state = ToRead /\ Missing(w) /\ TellsOperator(w)
 
 \* The horizon and the group's offset, while nobody else can store anything.
@@ -211,9 +204,8 @@ GoesOnLate(w) ==
 Open(w) ==
     LET now == worker[w]
         there == Max(now.found.answered, now.acquired)
-        remembered == IF ~now.opened THEN there
-                      ELSE IF "what was stored meanwhile not remembered" \in Broken THEN now.stored
-                      ELSE Max(now.progress.answered, there)
+        forgets_own == ~now.opened \/ "what was stored meanwhile not remembered" \in Broken
+        remembered == IF forgets_own THEN there ELSE Max(now.progress.answered, there)
     IN
     /\ now.state = "begun"
     /\ Set(w, [now EXCEPT
@@ -221,7 +213,7 @@ Open(w) ==
            !.progress = [published |-> now.acquired, answered |-> remembered],
            !.position = Max(@, now.acquired),
            !.next = IF now.opened THEN @ ELSE now.acquired,
-           !.horizon = now.reach, !.found = Idle.found, !.stored = None, !.reach = 0, !.acquired = 0])
+           !.horizon = now.reach, !.found = Idle.found, !.reach = 0, !.acquired = 0])
     /\ UNCHANGED <<database, backup, broker, judged, bounds>>
 
 ----------------------------------------------------------------------------
@@ -353,7 +345,7 @@ Init ==
 Done == (committed = Records \/ alarm) /\ UNCHANGED variables
 
 Acquire(w) ==
-    \/ Take(w) \/ GoQuiet(w) \/ KeepProgress(w) \/ Recall(w) \/ Lock(w) \/ Fence(w) \/ Claim(w) \/ ClaimFails(w)
+    \/ Take(w) \/ GoQuiet(w) \/ KeepProgress(w) \/ Lock(w) \/ Fence(w) \/ Claim(w) \/ ClaimFails(w)
     \/ FindsMissing(w) \/ Read(w) \/ GoesOnLate(w) \/ FindsGap(w) \/ Open(w)
 Process(w) ==
     \/ Begin(w) \/ ReadAnswered(w) \/ Commits(w) \/ CommitsUnknown(w) \/ FindsForgotten(w) \/ Finish(w)

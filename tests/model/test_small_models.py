@@ -29,9 +29,9 @@ IN_TURN = {"Overlap": "FALSE"}
 
 # What is left out, and the least number of states: a model in which nothing can happen does not pass.
 WORLDS = [
-    (forgetting(faults=1, forgets=1, batch=2), (), 16_000),
-    (forgetting(forgets=1, contests=1), (STORED,), 28_000),
-    (forgetting(faults=1, contests=1), (), 20_000),
+    (forgetting(faults=1, forgets=1, batch=2), (), 13_000),
+    (forgetting(forgets=1, contests=1), (STORED,), 27_000),
+    (forgetting(faults=1, contests=1), (), 14_000),
     (handover(FaultsMax=1), (IN_ORDER,), 15_000),
     (handover(Routers="{R, S}"), (IN_ORDER,), 18_000),
     (handover(**IN_TURN, StartsMax=5, FaultsMax=2), (), 2_000),

@@ -5,9 +5,8 @@ import pytest
 
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
-from mergeline.store.failures import BatchTooLarge, Forgotten
+from mergeline.store.failures import BatchTooLarge
 from mergeline.store.ownership import Owner
-from mergeline.stream.apply import check_stored
 from mergeline.stream.handover import check_published
 from mergeline.stream.incarnations import at_the_database
 from mergeline.stream.retrying import Retriable
@@ -32,21 +31,6 @@ def test_what_may_work_later_is_tried_again(error):
 def test_what_never_will_ends_the_worker():
     with pytest.raises(asyncpg.InsufficientPrivilegeError), at_the_database():
         raise asyncpg.InsufficientPrivilegeError("no")
-
-
-@pytest.mark.parametrize(
-    ("answered", "stored"), [(7, None), (7, 7), (8, 7), (None, None)], ids=["new here", "as much", "more", "nothing"]
-)
-def test_a_pipeline_that_acquires_again_goes_on_with_a_database_that_has_what_it_stored(answered, stored):
-    check_stored({HERE: Owner(None, 0, answered)}, {HERE: stored})
-
-
-@pytest.mark.parametrize(
-    ("answered", "stored"), [(6, 7), (None, 7), (None, 0)], ids=["less", "nothing", "nobody is to answer any more"]
-)
-def test_and_publishes_nothing_from_memory_that_the_database_has_not(answered, stored):
-    with pytest.raises(Forgotten):
-        check_stored({HERE: Owner(None, 0, answered)}, {HERE: stored})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.messages import Outgoing, Place
 from mergeline.settings import Settings
-from mergeline.store.progress import Progress
+from mergeline.store.ownership import Owner
 from mergeline.stream import incarnations
 from mergeline.stream.apply import ApplyStage
 from mergeline.stream.retrying import Retriable
@@ -16,6 +16,7 @@ from mergeline.stream.trailing import Trailing
 
 RECORDS = [Outgoing("update-outcomes", b"7:1", b"{}")]
 ENDS = {TopicPartition("mergeline.commands-by-customer", 0): 5}
+APPLIED = Place("commands-by-customer", 0)
 REFUSED = Retriable("told to")
 
 
@@ -80,7 +81,8 @@ def router(publisher, offsets):
 
 def at_least_once(publisher, offsets):
     stage = ApplyStage(Settings(delivery="at_least_once"), None, None, offsets, Incarnations())
-    stage._publisher, stage._progress = publisher, {Place("commands-by-customer", 0): Progress(0, 0)}
+    stage._publisher = publisher
+    stage._reached.acquired({APPLIED: Owner(None, 0, 0)}, {APPLIED: 0}, {APPLIED: -1})
     return stage
 
 

@@ -14,7 +14,7 @@ whole, or none.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -23,14 +23,14 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.batch import Answer
 from mergeline.domain.incarnations import topic_of
-from mergeline.domain.messages import Message, Outgoing, Place
+from mergeline.domain.messages import Message, Outgoing
 from mergeline.metrics import MESSAGES, OLDEST_SECONDS
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.store.attempts import apply_with_retries
-from mergeline.store.failures import Forgotten, describe
-from mergeline.store.ownership import Claim, Owner, claim
-from mergeline.store.progress import Progress, write_progress
+from mergeline.store.failures import describe
+from mergeline.store.ownership import Claim, claim
+from mergeline.store.progress import write_progress
 from mergeline.stream.flood import FloodGate
 from mergeline.stream.forgotten import check_remembered, gaps
 from mergeline.stream.incarnations import Incarnations, at_the_database
@@ -40,6 +40,7 @@ from mergeline.stream.origin import message_of
 from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
+from mergeline.stream.reached import Reached
 
 KEEP_PROGRESS_S: Final = 2.0
 log = structlog.get_logger(__name__)
@@ -56,10 +57,7 @@ class ApplyStage:
         self._settings, self._store, self._producers, self._offsets = settings, store, producers, offsets
         self._incarnations = incarnations
         self._publisher: Publisher | None = None
-        self._progress: dict[Place, Progress] = {}
-        self._written: dict[Place, int] = {}
-        """Of partitions, the `published_offset` that the database has."""
-        self._horizons: Mapping[Place, int] = {}
+        self._reached = Reached()
         self._gate = FloodGate(settings.dead_letter_limit)
 
     async def acquire(
@@ -73,8 +71,8 @@ class ApplyStage:
         """
         await self._incarnations.acquire(partitions)
         places = {self._incarnations.place(partition): partition for partition in partitions}
-        # A pipeline that acquires once more knows itself what it has stored.
-        stored = {place: known.answered_offset for place, known in self._progress.items()} if published else {}
+        if not published:  # a pipeline's first time; one that acquires once more knows itself what it has stored
+            self._reached, self._gate = Reached(), FloodGate(self._settings.dead_letter_limit)
         with at_the_database():
             async with claim(self._store, list(places), answers_from=0) as claimed:
                 # Cut off from the group, we would fence whoever it gave the partitions to. And not before the rows are
@@ -82,7 +80,7 @@ class ApplyStage:
                 await self._offsets.confirm()
                 own_id = await self._fence(claimed)
                 owners, horizons = claimed.owners, await claimed.horizons()
-                check_stored(owners, stored)
+                self._reached.check(owners)
                 floor = {
                     partition: max(owners[place].published_offset, published.get(partition, 0))
                     for place, partition in places.items()
@@ -91,16 +89,7 @@ class ApplyStage:
                 await check_remembered(self._settings, gaps(places, owners, horizons, positions))
                 begins = {place: positions[partition] for place, partition in places.items()}
                 await claimed.write(own_id, begins)
-        self._horizons = horizons
-        # With what batches have stored meanwhile: of that too it is to be noticed if the database forgets it.
-        since = {place: self._progress[place].answered_offset for place in stored}
-        self._progress = {
-            place: Progress(begin, max(begin, owners[place].answered_offset or 0, since.get(place) or 0))
-            for place, begin in begins.items()
-        }
-        self._written = {place: owners[place].published_offset for place in places}
-        if not published:
-            self._gate = FloodGate(self._settings.dead_letter_limit)
+        self._reached.acquired(owners, begins, horizons)
         return positions
 
     async def _fence(self, claimed: Claim) -> str | None:
@@ -122,36 +111,23 @@ class ApplyStage:
         for place, chunk in zip(places, batch, strict=True):
             messages += [message_of(record, place) for record in chunk.records]
         self._gate.saw(message.origin for message in messages)
-        progress = self._unwritten(map(self._incarnations.place, partitions))
-        progress |= {place: self._progress[place] for place in places}
+        progress = self._reached.of_batch(places, map(self._incarnations.place, partitions))
         answers = await apply_with_retries(
             self._store,
             messages,
             progress=progress,
-            horizons=self._horizons,
+            horizons=self._reached.horizons,
             check_runs=self._gate.check,
         )
-        self._keep(progress)
+        self._reached.told(progress)
         _count(answers)
         left = iter(answers)
         works: list[Work] = []
         for place, (partition, records, _) in zip(places, batch, strict=True):
             outgoing = [answer.outgoing for answer in islice(left, len(records))]
             works.append(Work(partition, [record.offset for record in records], outgoing))
-            self._stored(place, records[-1].offset)
+            self._reached.stored(place, records[-1].offset)
         return works
-
-    def _stored(self, place: Place, offset: int) -> None:
-        if offset > self._horizons.get(place, -1):  # what was in the ledger before, no batch has written down
-            self._progress[place] = self._progress[place]._replace(answered_offset=offset + 1)
-
-    def _unwritten(self, places: Iterable[Place]) -> dict[Place, Progress]:
-        """How far those got that are published further than the database says."""
-        known = {place: self._progress[place] for place in places}
-        return {place: one for place, one in known.items() if one.published_offset > self._written.get(place, 0)}
-
-    def _keep(self, progress: Mapping[Place, Progress]) -> None:
-        self._written |= {place: one.published_offset for place, one in progress.items()}
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
@@ -160,13 +136,8 @@ class ApplyStage:
         await self._publisher.publish(records, ends)
         if self._publisher.transactional_id is None:
             await self._offsets.commit(ends)
-        passed_over = False
-        for partition, offset in ends.items():
-            place = self._incarnations.place(partition)
-            passed_over |= offset > (self._progress[place].answered_offset or 0)
-            self._progress[place] = self._progress[place]._replace(published_offset=offset)
-        if passed_over:  # no batch says so, and whoever comes next would look for records there
-            await self._keep_progress()
+        if self._reached.published({self._incarnations.place(partition): end for partition, end in ends.items()}):
+            await self._keep_progress()  # or whoever comes next would look for records there
 
     async def release(self) -> None:
         """Kill the producer: what it had not published is published by the next owner."""
@@ -180,24 +151,13 @@ class ApplyStage:
 
         As well as it goes: where the database does not answer, the last batch may be published again in that one case.
         """
-        progress = self._unwritten(self._progress)
+        progress = self._reached.untold()
         try:
             async with asyncio.timeout(KEEP_PROGRESS_S), self._store.statements() as db:
                 await write_progress(db, self._store.options.group_id, progress)
-            self._keep(progress)
+            self._reached.told(progress)
         except Exception as error:  # noqa: BLE001 (whatever it is, what goes on does so without)
             log.warning("progress.not_kept", error=describe(error))
-
-
-def check_stored(owners: Mapping[Place, Owner], stored: Mapping[Place, int | None]) -> None:
-    """Refuse to publish what a database that took over has not: it would be decided, and published, once more.
-
-    And to begin anew with what is in hand where nobody is to answer any more: who acquires again has answered before.
-    """
-    for place, known in stored.items():
-        found = owners[place].answered_offset
-        if known is not None and (found is None or found < known):
-            raise Forgotten
 
 
 def _count(answers: Sequence[Answer]) -> None:
