@@ -14,7 +14,7 @@ CHANGES = ("customer-merged", "identifiers-changed", "card-issued", "card-change
 REDIRECTS, REGISTRATIONS = "customer-redirects", "registration-outcomes"
 TOPICS = (*CHANGES, REDIRECTS, REGISTRATIONS)
 EARLY_MAX = 100_000
-"""Events that may wait at a time, before it is said that one is missing."""
+"""Events that may wait at a time, about 1 kB each; the first reading of a long history may need more."""
 
 Entry = tuple[str, str, str, str | None]  # type, value, source, account
 
