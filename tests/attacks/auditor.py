@@ -6,18 +6,18 @@ they come, and only digests and the state of a subscriber's copy are kept.
 """
 
 from collections import Counter, defaultdict
+from operator import itemgetter
 from uuid import UUID, uuid5
 
 import orjson
+from schemas.subscriber import CHANGES, REDIRECTS, REGISTRATIONS
 from tests.attacks.answers import NAMESPACE, OUTCOME_OF, Answers, digest
-from tests.attacks.copies import Copies, entry_name
+from tests.attacks.copies import Copies
 from tests.attacks.defects import Defects
 from tests.attacks.stored import records_of
 
 INPUTS = tuple(OUTCOME_OF)
 OUTCOMES = tuple(sorted(set(OUTCOME_OF.values())))
-CHANGES = ("customer-merged", "card-issued", "card-changed", "identifiers-changed")
-REDIRECTS = "customer-redirects"
 LETTERS = tuple(f"{topic}-dlt" for topic in INPUTS)
 EVENTS_A_TOPIC_MAX = 64
 """Events of one request in one topic, but redirects: a request names no more cards."""
@@ -59,6 +59,7 @@ class Auditor:
             return
         self._published[record_digest(topic, record)] += 1
         self._event(topic, record, headers, orjson.loads(record.value))
+        self.copies.take(topic, record.key, record.headers, record.value)
 
     def _event(self, topic, record, headers, data):
         key = record.key.decode()
@@ -66,13 +67,10 @@ class Auditor:
             self.defects.add("key and subject disagree", f"{topic} {key}")
         if topic in OUTCOMES:
             self.answers.outcome(topic, record, data, headers)
-            if topic == "registration-outcomes" and data["status"] == "applied" and "customerId" in data:
+            if topic == REGISTRATIONS and data["status"] == "applied" and "customerId" in data:
                 self._registered.add(f"{data['orgId']}:{data['customerId']}")
-        elif topic == REDIRECTS:
-            self.copies.redirect(key, data, headers["ce_id"].decode())
-        else:
+        elif topic in CHANGES:
             self.answers.change(data, data.get("survivorId"))
-            self.copies.change(topic, key, data)
         if "mergeline-duplicate" not in headers:
             self._event_id(topic, headers["ce_id"].decode(), data)
 
@@ -97,8 +95,8 @@ class Auditor:
         self.answers.judge()
         self.copies.judge()
         await self._judge_ledger(rows)
-        await self._judge_owners("entries", rows.entries(), entry_of)
-        await self._judge_owners("cards", rows.cards(), lambda row: row["number"])
+        await self._judge_owners("entries", rows.entries(), entry_of, lambda _: None)
+        await self._judge_owners("cards", rows.cards(), itemgetter("number"), itemgetter("status", "label"))
         await self._judge_customers(rows)
         return self.defects
 
@@ -125,35 +123,35 @@ class Auditor:
             if left > 0:
                 self.defects.add("published, but not stored", left)
 
-    async def _judge_owners(self, kind, rows, name_of):
-        owners = self.copies.owners(kind)
+    async def _judge_owners(self, kind, rows, name_of, state_of):
+        held = self.copies.held(kind)
         async for row in rows:
-            name, owner = name_of(row), f"{row['org_id']}:{row['customer_id']}"
-            told = owners.pop((str(row["org_id"]), name), None)
-            if told != owner:
-                self.defects.add(f"{kind}: the database and the events disagree", f"{name}: {owner}, events: {told}")
-        for (_, name), told in owners.items():
+            name, stored = name_of(row), (row["customer_id"], state_of(row))
+            told = held.pop((row["org_id"], name), None)
+            if told != stored:
+                self.defects.add(f"{kind}: the database and the events disagree", f"{name}: {stored}, events: {told}")
+        for (_, name), told in held.items():
             self.defects.add(f"{kind}: the database and the events disagree", f"{name}: nobody, events: {told}")
 
     async def _judge_customers(self, rows):
-        left = set(self._registered)
+        left = self._registered | self.copies.customers.keys()
         async for row in rows.customers():
             key = f"{row['org_id']}:{row['customer_id']}"
             left.discard(key)
             known = self.copies.customers.get(key)
-            if row["version"] != (known.version if known else 0):
+            if known is None or row["version"] != known.version:
                 self.defects.add("the database and the events disagree about a version", key)
             root = f"{row['org_id']}:{row['survivor_id'] or row['customer_id']}"
             if key not in self._registered:
                 self.defects.add("a customer that was not registered", key)
-            if self.copies.root(key) != root or (row["survivor_id"] is not None) != (key in self.copies.merged):
+            if self.copies.root(key) != root or (row["survivor_id"] is not None) != (key in self.copies.redirects):
                 self.defects.add("the database and the events disagree about a survivor", key)
         for key in left:
             self.defects.add("a registered customer is missing", key)
 
 
 def entry_of(row):
-    return entry_name({**row, "accountId": row["account"]})
+    return row["type"], row["value"], row["source"], row["account"] or None
 
 
 def record_digest(topic, record):

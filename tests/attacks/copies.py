@@ -1,94 +1,45 @@
-"""What a subscriber would know of all customers, kept from the change events alone as they come.
+"""What a subscriber would know of all customers, by the contract's own example, and what it must never be told.
 
-In: change events and redirects, of any partition in any order. Out: defects; in the end, who owns what, version and
-survivor of each customer. Events of a customer are taken in the order of their versions; one that is early waits.
+In: events, of any partition in any order. Out: defects; in the end, who holds what, version and survivor of each
+customer. The example takes whatever comes; what a good run never sends, it is watched for here.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from uuid import uuid5
 
+import orjson
+from schemas.subscriber import CHANGES, REDIRECTS, CircleError, Copy, entry
 from tests.attacks.answers import NAMESPACE
 
 
-class Customer:
-    """One customer of the copy; `early` are events whose versions are not yet due."""
-
-    __slots__ = ("cards", "early", "entries", "last_merge", "version")
-
-    def __init__(self):
-        self.version = 0
-        self.early = {}
-        self.entries, self.cards = set(), set()
-        self.last_merge = None
-
-
-class Merged:
-    """What a merge event said of its victim."""
-
-    __slots__ = ("cards", "entries", "gone", "survivor")
-
-    def __init__(self, survivor, entries, cards):
-        self.survivor, self.entries, self.cards = survivor, entries, cards
-        self.gone = set()  # removed from the victim by the same request
-
-
-class Copies:
-    """All customers, by `orgId:customerId`."""
+class Copies(Copy):
+    """The example's copy, watched; each event once."""
 
     def __init__(self, defects):
+        super().__init__(prefix="")
         self._defects = defects
-        self.customers = defaultdict(Customer)
-        self.merged = {}
+        self._merged = {}  # victim: what it had that the merge did not move
+        self._merging = {}  # org and request: the victim
         self._redirects = Counter()  # (event id, victim, survivor): published less expected
-        self._last_versions = {}
 
-    def change(self, topic, key, data):
-        customer, version = self.customers[key], data["customerVersion"]
+    def take(self, topic, key, headers, value):
+        if topic in CHANGES:
+            self._watch_version(key.decode(), orjson.loads(value)["customerVersion"])
+        elif topic == REDIRECTS:
+            self._watch_redirect(key.decode(), orjson.loads(value), dict(headers)["ce_id"].decode())
+        super().take(topic, key, headers, value)
+
+    # ------------------------------------------------------------ what comes
+
+    def _watch_version(self, name, version):
+        customer = self.customers[name]
         if version <= customer.version or version in customer.early:
-            self._defects.add("a version twice", f"{key} {version}")
-            return
-        customer.early[version] = (topic, data)
-        while (due := customer.early.pop(customer.version + 1, None)) is not None:
-            customer.version += 1
-            self._take(key, customer, *due)
+            self._defects.add("a version twice", f"{name} {version}")
 
-    def redirect(self, key, data, event_id):
-        self._count_redirect(event_id, key, data["survivorId"], 1)
-        if self._last_versions.setdefault(key, data["customerVersion"]) != data["customerVersion"]:
-            self._defects.add("a merged customer changed", key)
-
-    # ------------------------------------------------------------ folding
-
-    def _take(self, key, customer, topic, data):
-        match topic:
-            case "customer-merged":
-                self._merge(key, customer, data)
-            case "identifiers-changed":
-                self._change_identifiers(key, customer, data)
-            case "card-issued":
-                if data["cardNumber"] in customer.cards:
-                    self._defects.add("a card issued twice", f"{key} {data['cardNumber']}")
-                customer.cards.add(data["cardNumber"])
-            case "card-changed":
-                if data["cardNumber"] not in customer.cards:
-                    self._defects.add("a change of a card that the customer has not", f"{key} {data['cardNumber']}")
-                if data["status"] == "NOT_ISSUED":
-                    customer.cards.discard(data["cardNumber"])
-
-    def _merge(self, key, customer, data):
-        org = data["orgId"]
-        victim = f"{org}:{data['victimId']}"
-        entries = {entry_name(entry) for entry in data["movedIdentifiers"]}
-        cards = {card["cardNumber"] for card in data["movedCards"]}
-        if victim in self.merged:
-            self._defects.add("merged twice", victim)
-        self.merged[victim] = Merged(data["survivorId"], entries, cards)
-        customer.entries |= entries
-        customer.cards |= cards
-        customer.last_merge = (data["requestId"], victim)
-        for number, one in enumerate((data["victimId"], *sorted(data["repointedCustomerIds"]))):
-            event_id = str(uuid5(NAMESPACE, f"{org}:{data['requestId']}:customer-redirects:{number}"))
-            self._count_redirect(event_id, f"{org}:{one}", data["survivorId"], -1)
+    def _watch_redirect(self, name, data, event_id):
+        self._count_redirect(event_id, name, data["survivorId"], 1)
+        if name in self.redirects and self.redirects[name][1] != data["customerVersion"]:
+            self._defects.add("a merged customer changed", name)
 
     def _count_redirect(self, event_id, victim, survivor, by):
         what = (event_id, victim, survivor)
@@ -96,64 +47,81 @@ class Copies:
         if not self._redirects[what]:
             del self._redirects[what]
 
-    def _change_identifiers(self, key, customer, data):
-        for identifier in data["removed"]:
-            name = entry_name(data | identifier)
-            if name in customer.entries:
-                customer.entries.remove(name)
-            elif customer.last_merge is not None and customer.last_merge[0] == data["requestId"]:
-                self.merged[customer.last_merge[1]].gone.add(name)
-            else:
-                self._defects.add("removed what the customer has not", f"{key} {name}")
-        for identifier in data["added"]:
-            name = entry_name(data | identifier)
-            if name in customer.entries:
-                self._defects.add("added what the customer has", f"{key} {name}")
-            customer.entries.add(name)
+    # ------------------------------------------------------------ what is due
+
+    def _apply(self, name, customer, kind, data):
+        match kind:
+            case "mergeline.customer.merged":
+                self._watch_merge(data)
+            case "mergeline.identifiers.changed":
+                self._watch_identifiers(name, customer, data)
+            case "mergeline.card.issued":
+                if data["cardNumber"] in customer.cards:
+                    self._defects.add("a card issued twice", f"{name} {data['cardNumber']}")
+            case "mergeline.card.removed" | "mergeline.card.status_changed":
+                if data["cardNumber"] not in customer.cards:
+                    self._defects.add("a change of a card that the customer has not", f"{name} {data['cardNumber']}")
+        super()._apply(name, customer, kind, data)
+
+    def _watch_merge(self, data):
+        org, request = data["orgId"], f"{data['orgId']}:{data['requestId']}"
+        name = f"{org}:{data['victimId']}"
+        victim, moved = self.customers[name], set(map(entry, data["movedIdentifiers"]))
+        if name in self._merged:
+            self._defects.add("merged twice", name)
+        if not moved <= victim.entries:
+            self._defects.add("a merge moved other identifiers than the victim had", name)
+        if victim.cards.keys() != {card["cardNumber"] for card in data["movedCards"]}:
+            self._defects.add("a merge moved other cards than the victim had", name)
+        self._merged[name] = victim.entries - moved
+        self._merging[request] = name
+        for number, one in enumerate((data["victimId"], *sorted(data["repointedCustomerIds"]))):
+            event_id = str(uuid5(NAMESPACE, f"{request}:{REDIRECTS}:{number}"))
+            self._count_redirect(event_id, f"{org}:{one}", data["survivorId"], -1)
+
+    def _watch_identifiers(self, name, customer, data):
+        """What a merging request removed, it removed from the victim: exactly what the merge did not move."""
+        left = self._merged.get(self._merging.get(f"{data['orgId']}:{data['requestId']}"), set())
+        for removed in (entry(data | one) for one in data["removed"]):
+            if removed in left:
+                left.remove(removed)
+            elif removed not in customer.entries:
+                self._defects.add("removed what the customer has not", f"{name} {removed}")
+        for added in (entry(data | one) for one in data["added"]):
+            if added in customer.entries:
+                self._defects.add("added what the customer has", f"{name} {added}")
 
     # ------------------------------------------------------------ the judgement
 
     def judge(self):
-        for key, customer in self.customers.items():
+        for name, customer in self.customers.items():
             if customer.early:
-                self._defects.add("a gap in the versions", f"{key} after {customer.version}")
-        for key, merged in self.merged.items():
-            self._judge_victim(key, merged)
+                self._defects.add("a gap in the versions", f"{name} after {customer.version}")
+        for name, (_, last_version) in self.redirects.items():
+            if self.customers[name].version != last_version:
+                self._defects.add("a merged customer changed", name)
+            if self.root(name) is None:
+                self._defects.add("redirects do not end", name)
+        for name, left in self._merged.items():
+            if left:
+                self._defects.add("a merge moved other identifiers than the victim had", name)
         for what, difference in self._redirects.items():
             self._defects.add("redirects are not those of the merges", f"{what}: {difference:+d}")
 
-    def _judge_victim(self, key, merged):
-        customer = self.customers.get(key) or Customer()
-        if customer.version != self._last_versions.get(key):
-            self._defects.add("a merged customer changed", key)
-        if not merged.entries <= customer.entries or customer.entries - merged.entries != merged.gone:
-            self._defects.add("a merge moved other identifiers than the victim had", key)
-        if merged.cards != customer.cards:
-            self._defects.add("a merge moved other cards than the victim had", key)
-        if self.root(key) is None:
-            self._defects.add("redirects do not end", key)
+    def root(self, name):
+        """The living survivor; None where redirects do not end."""
+        try:
+            return self.survivor(name)
+        except CircleError:
+            return None
 
-    def root(self, key):
-        """The living survivor, by redirects; None where they do not end."""
-        org = key.partition(":")[0]
-        for _ in range(len(self.merged) + 1):
-            if key not in self.merged:
-                return key
-            key = f"{org}:{self.merged[key].survivor}"
-        return None
-
-    def owners(self, kind):
-        """Entry or card (`kind` names the set) of every living customer → its owner."""
+    def held(self, kind):
+        """Entry or card (`kind` names the field) of every living customer → its owner, and what a card is at."""
         found = {}
-        for key, customer in self.customers.items():
-            if key in self.merged:
-                continue
-            org = key.partition(":")[0]
-            for name in getattr(customer, kind):
-                if found.setdefault((org, name), key) != key:
-                    self._defects.add("two owners", f"{name}: {found[org, name]} and {key}")
+        for name, customer in self.living().items():
+            org, _, owner = name.partition(":")
+            for what in getattr(customer, kind):
+                state = customer.cards[what] if kind == "cards" else None
+                if found.setdefault((int(org), what), (int(owner), state)) != (int(owner), state):
+                    self._defects.add("two owners", f"{what}: {found[int(org), what][0]} and {owner}")
         return found
-
-
-def entry_name(entry):
-    return "\x1f".join((entry["type"], entry["value"], entry["source"], entry["accountId"] or ""))

@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 
 import asyncpg
-from tests.attacks.copies import Copies, entry_name
+from tests.attacks.copies import Copies
 from tests.attacks.defects import Defects
 from tests.defaults import default_options, open_pool
 
@@ -54,8 +54,6 @@ KINDS = (
     ("repeat", 3),
     ("zombie", 3),
 )
-CHANGES = ("customer-merged", "card-issued", "card-changed", "identifiers-changed")
-REDIRECTS = "customer-redirects"
 
 
 class CountingStore(Store):
@@ -236,12 +234,8 @@ class Hotspots:
         self._taken.add(at)
         for record in answer.outgoing:
             self.events[str(record.topic)] += 1
-            key, data = record.key.decode(), json.loads(record.value)
-            if record.topic in CHANGES:
-                self._copies.change(record.topic, key, data)
-                self._hint(record.topic, data)
-            elif record.topic == REDIRECTS:
-                self._copies.redirect(key, data, dict(record.headers)["ce_id"].decode())
+            self._copies.take(str(record.topic), record.key, record.headers, record.value)
+            self._hint(record.topic, json.loads(record.value))
 
     def _hint(self, topic, data):
         """What a later remove can name."""
@@ -260,13 +254,13 @@ class Hotspots:
         decided = await looking.fetchval("select count(*) from ledger")
         if decided != len(self._taken):
             self.defects.add("messages and rows", f"{len(self._taken)} messages, {decided} rows")
-        entries = await looking.fetch("select *, nullif(account, '') as \"accountId\" from identifier")
-        self._compare("entries", {entry_name(row): row["customer_id"] for row in entries})
-        cards = await looking.fetch("select number, customer_id from card where customer_id is not null")
-        self._compare("cards", {row["number"]: row["customer_id"] for row in cards})
+        entries = await looking.fetch("select type, value, source, nullif(account, ''), customer_id from identifier")
+        self._compare("entries", {tuple(row)[:4]: (row["customer_id"], None) for row in entries})
+        cards = await looking.fetch("select number, customer_id, status, label from card where customer_id is not null")
+        self._compare("cards", {row["number"]: (row["customer_id"], tuple(row)[2:]) for row in cards})
 
     def _compare(self, kind, stored):
-        told = {name: int(owner.partition(":")[2]) for (_, name), owner in self._copies.owners(kind).items()}
+        told = {name: found for (_, name), found in self._copies.held(kind).items()}
         for name, owner in stored.items() ^ told.items():
             self.defects.add(f"{kind}: the tables and the events disagree", f"{name} {owner}")
 

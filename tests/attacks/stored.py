@@ -14,7 +14,7 @@ PAGE = 2_000
 LEDGER = "select org_id, request_id, kind, origin_topic, origin_partition, origin_offset, outgoing from ledger"
 CUSTOMERS = "select org_id, customer_id, survivor_id, version from customer"
 ENTRIES = "select org_id, customer_id, type, value, source, account from identifier"
-CARDS = "select org_id, customer_id, number from card where customer_id is not null"
+CARDS = "select org_id, customer_id, number, status, label from card where customer_id is not null"
 
 
 class Stored:

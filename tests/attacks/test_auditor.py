@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from uuid import uuid5
 
 import pytest
+from schemas.subscriber import CHANGES, REDIRECTS
 from tests.attacks.answers import NAMESPACE
-from tests.attacks.auditor import CHANGES, INPUTS, Auditor
+from tests.attacks.auditor import INPUTS, Auditor
 from tests.attacks.workload import CATALOG, ORG, Workload
 from tests.unit.world import World
 
@@ -17,7 +18,7 @@ from mergeline.store.framing import pack
 SEED, MESSAGES, BATCH = 20261122, 600, 40
 PARTITIONS = 2
 UPDATED, REGISTERED, LETTERS = "update-outcomes", "registration-outcomes", "identifier-updates-dlt"
-MERGED, REDIRECTS = "customer-merged", "customer-redirects"
+MERGED = "customer-merged"
 
 
 class Run:
@@ -54,7 +55,7 @@ class Run:
             for (org, entry), owner in world.rows.entries.items()
         ]
         self.card_rows = [
-            columns(card, "org_id", "customer_id", "number")
+            columns(card, "org_id", "customer_id", "number", "status", "label")
             for card in world.rows.cards.values()
             if card.customer_id is not None
         ]
@@ -210,13 +211,15 @@ def card_issued_again(run, dice):
     card = dice.choice(run.card_rows)
     (customer,) = [row for row in run.customer_rows if row["customer_id"] == card["customer_id"]]
     key = f"{ORG}:{card['customer_id']}".encode()
-    late_event(run, "card-issued", key, customer["version"] + 1, {"cardNumber": card["number"], "status": "ACTIVE"})
+    said = {"cardNumber": card["number"], "status": card["status"], "statusLabel": card["label"]}
+    late_event(run, "card-issued", key, customer["version"] + 1, said)
 
 
 def late_event(run, topic, key, version, said):
     event = {"requestId": "late", "orgId": ORG, "customerId": int(key.split(b":")[1]), "customerVersion": version}
     event_id = str(uuid5(NAMESPACE, f"{ORG}:late:{topic}:0"))
-    headers = [(name, b"") for name in ("ce_type", "ce_time")] + [("ce_id", event_id.encode()), ("ce_subject", key)]
+    headers = [("ce_time", b""), ("ce_type", f"mergeline.{topic.replace('-', '.')}".encode())]
+    headers += [("ce_id", event_id.encode()), ("ce_subject", key)]
     run.put(topic, key, json.dumps(event | said).encode(), headers)
 
 
@@ -267,6 +270,8 @@ DEFECTS = {
     "entries: the database and the events disagree": row_gone("entry"),
     "entries: the database and the events disagree, an owner": row_other("entry", "customer_id", lambda old: old + 1),
     "cards: the database and the events disagree": row_other("card", "customer_id", lambda old: old + 1),
+    "cards: the database and the events disagree, a status": row_other("card", "status", lambda _: "EXPIRED"),
+    "cards: the database and the events disagree, a label": row_other("card", "label", lambda old: f"other {old}"),
     "a registered customer is missing": row_gone("customer"),
     "the database and the events disagree about a version": row_other("customer", "version", lambda old: old + 1),
     "the database and the events disagree about a survivor": row_other(
