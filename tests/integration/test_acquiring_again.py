@@ -63,6 +63,17 @@ async def process(stage, offset):
     return await stage.process([chunk_of(PARTITION, [record])], [PARTITION])
 
 
+async def test_who_acquires_again_publishes_nothing_from_memory_that_the_database_has_forgotten(new_store, sql):
+    stage = stage_of(await new_store(), Offsets())
+    await stage.acquire([PARTITION], {})
+    await process(stage, 0)
+    await process(stage, 1)
+    await sql.execute("delete from ledger where at_offset = 1")
+    await sql.execute("update partition_owner set answered_offset = 1")
+    with pytest.raises(Forgotten):
+        await stage.acquire([PARTITION], {PARTITION: 0})  # a publish has failed
+
+
 async def test_what_a_batch_stored_meanwhile_is_missed_too_if_the_database_forgets_it(new_store, sql):
     gate = Gate()
     stage = stage_of(await new_store(gate), Offsets())
