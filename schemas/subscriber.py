@@ -90,7 +90,7 @@ class Copy:
                 if "victimId" in found[1] and not self._is_complete(victim):
                     self._awaited[victim] = name
                     break
-                self._apply(name, customer, *found)
+                self._apply(name, *found)
                 customer.version += 1
                 del customer.early[customer.version]
                 self.early -= 1
@@ -100,8 +100,9 @@ class Copy:
     def _is_complete(self, victim: str) -> bool:
         return victim in self.redirects and self.redirects[victim][1] == self.customers[victim].version
 
-    def _apply(self, _name: str, customer: Customer, kind: str, data: dict[str, Any]) -> None:
+    def _apply(self, name: str, kind: str, data: dict[str, Any]) -> None:
         """A type that is not known changes nothing, and counts like any other."""
+        customer = self.customers[name]
         match kind:
             case "mergeline.customer.merged":
                 victim = self.customers[f"{data['orgId']}:{data['victimId']}"]

@@ -49,7 +49,8 @@ class Copies(Copy):
 
     # ------------------------------------------------------------ what is due
 
-    def _apply(self, name, customer, kind, data):
+    def _apply(self, name, kind, data):
+        customer = self.customers[name]
         match kind:
             case "mergeline.customer.merged":
                 self._watch_merge(data)
@@ -61,7 +62,7 @@ class Copies(Copy):
             case "mergeline.card.removed" | "mergeline.card.status_changed":
                 if data["cardNumber"] not in customer.cards:
                     self._defects.add("a change of a card that the customer has not", f"{name} {data['cardNumber']}")
-        super()._apply(name, customer, kind, data)
+        super()._apply(name, kind, data)
 
     def _watch_merge(self, data):
         org, request = data["orgId"], f"{data['orgId']}:{data['requestId']}"
