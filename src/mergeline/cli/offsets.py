@@ -140,6 +140,10 @@ def _print(found: list[Standing], *, to_start: bool) -> None:
             )
             rows.add_row(*numbers, Text(to_be_done(one, one.back_to(to_start=to_start))))
         lay_out(console(), rows)
+    if any(one.gone is not None for one in found):
+        console().print(
+            "\nWhat is gone from a log cannot be read again: the database does not get it back.", style="yellow"
+        )
     for one in found:
         if one.problem is not None:
             console().print(f"\n{one.problem}", style="yellow", soft_wrap=True)
@@ -152,4 +156,4 @@ def to_be_done(one: Standing, back_to: int | None) -> str:
     done = "nothing" if back_to is None else f"set back to {back_to}"
     if one.gone is None:
         return done
-    return f"{done}; {one.gone[0]} to {one.gone[1] - 1} are gone from the log: cannot be read again"
+    return f"{done}; gone: {one.gone[0]} to {one.gone[1] - 1}"

@@ -95,7 +95,7 @@ async def claim(store: Store, partitions: Sequence[Place], *, answers_from: int 
 async def read_owners(
     db: Statements, group_id: str, partitions: Sequence[Place], statement_ms_max: int
 ) -> tuple[dict[Place, Owner], dict[Place, int]]:
-    """The rows that there are, as they are; and the highest offset of each partition that the ledger has an answer for."""
+    """The rows that there are, as they are; and the highest offsets that the ledger has answers for, as `horizons`."""
     async with db.transaction(bounds(LOCK_WAIT_MS_MAX, statement_ms_max, OPERATOR_IDLE_MS_MAX)):
         owners = _owners(await db.fetch("partitions_read", group_id, *columns_of(list(partitions), 2)))
         return owners, await read_horizons(db, partitions)
