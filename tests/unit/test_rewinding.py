@@ -15,8 +15,8 @@ APPLIED, ROUTED = {"t"}, set()
 SOME, ALL, NOTHING = (Owner(None, 2, answered) for answered in (5, 9, None))
 
 
-def standing(committed=10, answered=4, start=0, *, forgotten=True, problem=None):
-    return Standing(PARTITION, committed, 0, answered, start, 20, forgotten, problem)
+def standing(committed=10, answered=4, start=0, *, routed=False, forgotten=True, problem=None):
+    return Standing(PARTITION, committed, 0, answered, start, 20, routed, forgotten, problem)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,13 @@ def standing(committed=10, answered=4, start=0, *, forgotten=True, problem=None)
         pytest.param({"committed": 3, "start": 5, "answered": 1}, None, None, (1, 3), id="never forward to the start"),
         pytest.param({"committed": None}, None, None, None, id="nowhere without an offset"),
         pytest.param(
-            {"answered": None, "forgotten": False}, None, 0, None, id="what a router reads, to the start only"
+            {"answered": None, "routed": True, "forgotten": False},
+            None,
+            0,
+            None,
+            id="of what is routed, to the start only",
         ),
+        pytest.param({"routed": True}, 4, 4, None, id="with a router, never below what was answered without one"),
         pytest.param({"problem": "another matter"}, None, None, None, id="nowhere if that would hide another matter"),
     ],
 )

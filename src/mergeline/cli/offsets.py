@@ -61,8 +61,8 @@ def _show(settings: Settings, *, as_json: bool) -> None:
 
 @offsets.command()
 @click.option("--to-start", is_flag=True,
-              help="To the start of the logs, whatever the database says: where MERGELINE_REQUESTS_KEYED was changed "
-                   "since the backup.")  # fmt: skip
+              help="To the start of the logs: where MERGELINE_REQUESTS_KEYED was changed since the backup, so that the "
+                   "database does not know what it lacks.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do it. Without this, it is only said what would be done.")
 @json_option
 @with_settings

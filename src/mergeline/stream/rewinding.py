@@ -32,7 +32,7 @@ from mergeline.stream.topics import full_name, partitions_of
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a partition stands. All but `forgotten` and `problem` are offsets."""
+    """How a partition stands; in offsets, unless it is said otherwise."""
 
     partition: TopicPartition
     committed: int | None
@@ -40,10 +40,12 @@ class Standing:
     published: int
     """The first one that the database does not know to be published."""
     answered: int | None
-    """The first one that the database knows no answer from; None where a router reads."""
+    """The first one that the database knows no answer from; None where it says that nobody answers: it was routed."""
     start: int
     """Of the log."""
     end: int
+    routed: bool = False
+    """Whether a router reads it, as workers are set."""
     forgotten: bool = False
     """Whether a record lies between `answered` and where the group goes on."""
     problem: str | None = None
@@ -52,9 +54,12 @@ class Standing:
     def back_to(self, *, to_start: bool = False) -> int | None:
         """What the group's offset is to be set back to; None where it stays. Never one that is not further back.
 
-        `to_start`: to the start of the log, whatever the database says.
+        `to_start`: to the start of the log, also where the database does not ask for it.
         """
-        wanted = 0 if to_start else self.answered if self.forgotten else None
+        wanted = self.answered if self.forgotten else None
+        # What was answered without a router has to be published before one reads it: no router goes on below that.
+        if to_start and (self.answered is None or not self.routed):
+            wanted = 0
         if self.problem is not None or self.committed is None or wanted is None:
             return None
         offset = max(wanted, self.start)
@@ -88,20 +93,20 @@ def judge(
         logs: where each begins and ends.
     """
     # What `apply` has never seen it has not answered.
-    known = {
-        place: owners.get(place) or Owner(None, 0, 0 if topic_of(place.topic) in applied else None) for place in places
-    }
+    routed = {place for place in places if topic_of(place.topic) not in applied}
+    known = {place: owners.get(place) or Owner(None, 0, None if place in routed else 0) for place in places}
     found, positions = [], {}
     for place, partition in places.items():
         owner, (start, end), offset = known[place], logs[partition], committed.get(partition)
-        floor = owner.published_offset if topic_of(place.topic) in applied else 0  # a router goes by the group alone
+        floor = 0 if place in routed else owner.published_offset  # a router goes by the group alone
         problem = None
         try:
             positions[partition] = position(partition, offset, start, end, floor)
         except SetupError as error:
             problem = str(error)
         answered = answered_up_to(owner, horizons.get(place))
-        found.append(Standing(partition, offset, owner.published_offset, answered, start, end, problem=problem))
+        standing = Standing(partition, offset, owner.published_offset, answered, start, end, place in routed)
+        found.append(replace(standing, problem=problem))
     going_on = {place: partition for place, partition in places.items() if partition in positions}
     return found, gaps(going_on, known, horizons, positions)
 
