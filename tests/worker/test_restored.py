@@ -9,7 +9,7 @@ import re
 from types import MappingProxyType
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import CommitFailedError
 from tests.services import databases
@@ -242,6 +242,18 @@ async def test_beside_workers_it_says_that_all_is_well_and_sets_nothing_back(wor
         (line,) = (await world.command("offsets", "rewind", *words, status=2)).splitlines()
         assert f"The group {world.group} has 1 member(s). Stop all workers, then run this again." in line
     assert await world.committed() == before
+
+
+async def test_end_markers_of_transactions_are_nothing_to_go_back_for(world):
+    """The group has read one partition of records, and one of nothing that anybody could read."""
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=f"{world.prefix}elsewhere")
+    async with producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(world.prefix + COMMANDS, b"{}", partition=0)
+        await producer.abort_transaction()
+    await world.produce(COMMANDS, [{}] * 2, partition=1)
+    await go_back(world, COMMANDS, {0: 2, 1: 2})
+    assert asked_back(await world.document("offsets", status=1)) == {(world.prefix + COMMANDS, 1): 0}
 
 
 async def test_what_going_back_does_not_mend_is_said_and_left(world):
