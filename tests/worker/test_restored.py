@@ -18,6 +18,8 @@ from tests.worker.harness import CARDS, COMMANDS, OUTCOMES, UPDATES, adding, hea
 from tests.worker.harness import CUSTOMERS as REGISTRATIONS
 from tests.worker.load import owns
 
+from mergeline.stream import forgotten
+
 CUSTOMERS = (1, 2, 3)
 UNKNOWN_ORG = 999
 KEYED = MappingProxyType({"MERGELINE_REQUESTS_KEYED": "true"})
@@ -244,7 +246,7 @@ async def test_beside_workers_it_says_that_all_is_well_and_sets_nothing_back(wor
     assert await world.committed() == before
 
 
-async def test_end_markers_of_transactions_are_nothing_to_go_back_for(world):
+async def test_end_markers_of_transactions_are_nothing_to_go_back_for(world, monkeypatch):
     """The group has read one partition of records, and one of nothing that anybody could read."""
     producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=f"{world.prefix}elsewhere")
     async with producer:
@@ -254,6 +256,11 @@ async def test_end_markers_of_transactions_are_nothing_to_go_back_for(world):
     await world.produce(COMMANDS, [{}] * 2, partition=1)
     await go_back(world, COMMANDS, {0: 2, 1: 2})
     assert asked_back(await world.document("offsets", status=1)) == {(world.prefix + COMMANDS, 1): 0}
+    # And brokers that do not say what lies there are named, not the database.
+    monkeypatch.setattr(forgotten, "LOOK_TIMEOUT_S", 0.0)
+    for words in ([], ["rewind", "--yes"]):
+        assert "Kafka at " in await world.command("offsets", *words, status=2)
+    assert await world.committed() == {(COMMANDS, 0): 2, (COMMANDS, 1): 2}
 
 
 async def test_what_going_back_does_not_mend_is_said_and_left(world):

@@ -141,9 +141,8 @@ def _print(found: list[Standing], *, to_start: bool) -> None:
             rows.add_row(*numbers, Text(to_be_done(one, one.back_to(to_start=to_start))))
         lay_out(console(), rows)
     if any(one.gone is not None for one in found):
-        console().print(
-            "\nWhat is gone from a log cannot be read again: the database does not get it back.", style="yellow"
-        )
+        lost = "\nWhat is gone from a log cannot be read again: the database does not get it back."
+        console().print(lost, style="yellow", soft_wrap=True)
     for one in found:
         if one.problem is not None:
             console().print(f"\n{one.problem}", style="yellow", soft_wrap=True)

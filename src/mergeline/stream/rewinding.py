@@ -20,7 +20,7 @@ from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation, read_incarnations
 from mergeline.store.ownership import Owner, read_owners
 from mergeline.store.statements import Connection, Statements
-from mergeline.stream.clients import onlooker, started
+from mergeline.stream.clients import kafka_errors, onlooker, started
 from mergeline.stream.forgotten import Gap, answered_up_to, gaps, with_records
 from mergeline.stream.group import check_idle, commit, committed_offsets
 from mergeline.stream.incarnations import check, topics_applied, topics_read
@@ -115,8 +115,8 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
     """How the partitions stand that workers read, topic by topic.
 
     Raises:
-        SetupError: if a topic is missing, or was made anew.
-        KafkaError, TimeoutError: if brokers do not say.
+        SetupError: if a topic is missing, or was made anew; or brokers do not say in time what lies beyond.
+        KafkaError: if they do not say anything else.
     """
     names = {full_name(settings, topic): topic for topic in topics_read(settings)}
     counts = await partitions_of(client, list(names))
@@ -143,7 +143,8 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
         {partition: known.offset for partition, known in offsets.items()},
         {partition: (starts[partition], ends[partition]) for partition in partitions},
     )
-    holding = await with_records(settings, beyond)
+    with kafka_errors(settings):  # said here: whoever speaks to the database too would take a time-out for its
+        holding = await with_records(settings, beyond)
     return [replace(one, forgotten=one.partition in holding) for one in found]
 
 
@@ -155,7 +156,7 @@ async def rewind(
     `change`: else it is only said what would be done.
 
     Raises:
-        SetupError, KafkaError, TimeoutError: as `standings`; also while the group has members.
+        SetupError, KafkaError: as `standings`; also while the group has members.
     """
     await check_idle(settings, client)
     found = await standings(settings, client, connection)
