@@ -1,6 +1,7 @@
 """Whose the partitions are: one claim at a time, in order, and what a claim leaves behind."""
 
 import asyncio
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -9,8 +10,11 @@ from tests.integration.desk import AT
 
 from mergeline.domain.messages import Place
 from mergeline.store.failures import Forgotten, Kind, kind_of
-from mergeline.store.ownership import Owner, claim
+from mergeline.store.incarnations import read_incarnations
+from mergeline.store.migrations import pending
+from mergeline.store.ownership import Owner, claim, read_owners
 from mergeline.store.progress import Progress
+from mergeline.store.statements import Statements
 
 TOPIC = AT[0]
 PLACES = [Place(TOPIC, number) for number in range(3)]
@@ -21,6 +25,30 @@ async def test_who_claims_first_finds_nobody(store):
     async with claim(store, PLACES) as claimed:
         assert claimed.owners == dict.fromkeys(PLACES, Owner(None, 0, None))
         assert claimed.transactional_ids == set()
+
+
+async def test_who_only_looks_waits_for_nobody_and_needs_to_read_four_tables_and_no_more(
+    desk, sql, shared_database_url
+):
+    """The grants that deploy/README.md names for `mergeline offsets`."""
+    await owned(desk, 0)
+    await desk.apply(desk.log.customer(1), progress={OURS: Progress(0, 0)})
+    parts = urlsplit(shared_database_url)
+    address = urlunsplit(parts._replace(netloc=f"looker:looker@{parts.hostname}:{parts.port}"))
+    await sql.execute(
+        "create role looker login password 'looker';"
+        "grant select on migration, topic_incarnation, partition_owner, ledger to looker"
+    )
+    connection = await asyncpg.connect(address)
+    try:
+        assert await pending(connection) == []
+        assert await read_incarnations(Statements(connection)) == {}
+        async with claim(desk.store, PLACES):
+            found = await read_owners(Statements(connection), desk.store.options.group_id, PLACES, 2_000)
+        assert found == ({OURS: Owner(None, 0, 1)}, {OURS: 0})
+    finally:
+        await connection.close()
+        await sql.execute("drop owned by looker; drop role looker")
 
 
 async def test_the_next_one_finds_the_id_and_how_far_it_got(desk):

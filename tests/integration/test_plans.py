@@ -33,6 +33,7 @@ NOT_PLANNED = {
     "catalogs_insert": "only adds rows",
     "runs_write": "partition_owner has a row a partition",
     "partitions_lock": "partition_owner has a row a partition",
+    "partitions_read": "partition_owner has a row a partition",
     "partitions_insert": "partition_owner has a row a partition",
     "partitions_take": "partition_owner has a row a partition",
     "incarnations_read": "topic_incarnation has a row a topic",

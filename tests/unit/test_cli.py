@@ -24,7 +24,7 @@ NOWHERE = {
 }
 SPEC_COMMANDS = {
     *("worker", "demo", "migrate", "topics", "catalog", "import"),
-    *("send", "watch", "show", "redrive", "replay", "verify", "prune", "bench", "settings"),
+    *("send", "watch", "show", "redrive", "replay", "verify", "offsets", "prune", "bench", "settings"),
 }
 
 
@@ -40,12 +40,13 @@ def no_settings_of_whoever_runs_this(monkeypatch):
 
 
 def leaves(command=main, path=()):
-    """Every command that does something, with the words that lead to it."""
+    """Every command that does something, with the words that lead to it; some do it alone, and lead to others too."""
     if not isinstance(command, click.Group):
         return [(path, command)]
+    alone = [(path, command)] if command.invoke_without_command else []
     context = click.Context(command)
     children = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
-    return [leaf for name, child in children for leaf in leaves(child, (*path, name))]
+    return alone + [leaf for name, child in children for leaf in leaves(child, (*path, name))]
 
 
 LEAVES = [path for path, _ in leaves()]
@@ -100,6 +101,10 @@ def test_groups_alone_show_their_commands():
     assert "apply" in run("catalog").output
 
 
+def test_an_option_of_a_command_that_leads_to_another_is_not_lost_on_the_way():
+    assert "--json goes behind rewind" in run("offsets", "--json", "rewind", **NOWHERE).stderr
+
+
 def test_an_unknown_command_is_a_usage_error():
     assert run("mrege").exit_code == 2
 
@@ -129,6 +134,8 @@ KAFKA_COMMANDS = [
     ["watch"],
     ["import", "customers", "FILE"],
     ["import", "customers", "--no-wait", "FILE"],
+    ["offsets"],
+    ["offsets", "rewind"],
 ]
 DATABASE_COMMANDS = [
     ["migrate"],

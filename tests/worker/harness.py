@@ -112,10 +112,18 @@ class World:
 
     async def command(self, *arguments, status=0, **settings):
         """Run the command line; its standard output (standard error where it is not to succeed)."""
+        result = await self._ran(arguments, status, settings)
+        return result.stdout if status == 0 else result.stderr
+
+    async def document(self, *arguments, status=0, **settings):
+        """Run the command line with --json; what it answers, also where the answer is no."""
+        return json.loads((await self._ran([*arguments, "--json"], status, settings)).stdout)
+
+    async def _ran(self, arguments, status, settings):
         runner, environment = CliRunner(), self.settings | {"COLUMNS": "100"} | settings
         result = await asyncio.to_thread(runner.invoke, main, arguments, env=environment)
         assert result.exit_code == status, (arguments, result.exit_code, result.output, result.exception)
-        return result.stdout if status == 0 else result.stderr
+        return result
 
     def worker(self, module="mergeline", **settings):
         """Start a worker process."""

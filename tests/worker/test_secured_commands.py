@@ -3,14 +3,17 @@
 import json
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.protocol.admin import CreateAclsRequest
+from tests.services import databases
 from tests.worker.conftest import new_world
-from tests.worker.harness import CUSTOMERS, ORG, OUTCOMES, REGISTERED, UPDATES, adding
+from tests.worker.harness import COMMANDS, CUSTOMERS, ORG, OUTCOMES, REGISTERED, UPDATES, adding
 from tests.worker.test_secured import (
     ALLOW,
     DESCRIBE,
     DESCRIBE_CONFIGS,
     GROUP,
+    INPUTS,
     LITERAL,
     OUTPUTS,
     PASSWORD,
@@ -31,8 +34,12 @@ RIGHTS = {
     "watch-one": {f"Read {OUTCOMES}"},
     "prune": {"Describe", "DescribeConfigs", "Describe group"},
     "create": {"Create", "Describe", "DescribeConfigs"},
+    "offsets": {*(f"Read {topic}" for topic in (*INPUTS, COMMANDS)), "Describe group"},
+    "rewind": {*(f"Read {topic}" for topic in (*INPUTS, COMMANDS)), "Read group"},
 }
 """By principal; what names no topic is for all that begin with the prefix."""
+IN_GROUPS_OF_THEIR_OWN = ("offsets", "rewind")
+"""With a database that knows nothing of what these have read, as a restored one."""
 UNSEEING = "create-unseeing"
 LACKING = [
     ("send", f"Write {UPDATES}", "Topics are missing"),
@@ -44,6 +51,11 @@ LACKING = [
     ("prune", "DescribeConfigs", "hidden from us"),
     ("prune", "Describe group", "GroupAuthorizationFailed"),
     ("create", "Create", "refuses to create"),
+    ("offsets", f"Read {COMMANDS}", "Topics are missing"),
+    ("offsets", f"Read {UPDATES}", "Topics are missing"),
+    ("offsets", "Describe group", "GroupAuthorizationFailed"),
+    ("rewind", f"Read {COMMANDS}", "Topics are missing"),
+    ("rewind", "Read group", "GroupAuthorizationFailed"),
 ]
 OPERATIONS = {"Read": READ, "Write": WRITE, "Create": CREATE, "Describe": DESCRIBE, "DescribeConfigs": DESCRIBE_CONFIGS}
 
@@ -54,10 +66,25 @@ def principals():
     return RIGHTS | lacking | {UNSEEING: {"Create", "Describe"}}
 
 
+def group_of(world, principal):
+    return f"{world.group}.{principal}" if principal.startswith(IN_GROUPS_OF_THEIR_OWN) else world.group
+
+
+async def read_all(world, principal):
+    """Nobody is in its group, which has read all that was routed."""
+    places = [TopicPartition(f"{world.prefix}{COMMANDS}", number) for number in range(3)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=world.bootstrap_servers, group_id=group_of(world, principal), enable_auto_commit=False
+    )
+    consumer.assign(places)
+    async with consumer:
+        await consumer.commit(await consumer.end_offsets(places))
+
+
 def acl(world, principal, right):
     operation, _, on = right.partition(" ")
     if on == "group":
-        where = GROUP, world.group, LITERAL
+        where = GROUP, group_of(world, principal), LITERAL
     else:
         where = (TOPIC, world.prefix + on, LITERAL) if on else (TOPIC, world.prefix, PREFIXED)
     return CreateAclsRequest(*where, f"User:{principal}", "*", OPERATIONS[operation], ALLOW)
@@ -86,7 +113,14 @@ async def secured(postgres, template_database, tmp_path_factory):
                     for right in given:
                         response = await admin._send_request(acl(world, name, right))
                         assert response.creation_responses[0][0] == 0
+            for name in principals():
+                if name.startswith(IN_GROUPS_OF_THEIR_OWN):
+                    await read_all(world, name)
+            restored = databases.new_name("restored")
+            await databases.create(postgres.database_url, restored, template_database)
+            world.restored_url = databases.url_of(postgres.database_url, restored)
             yield world, kafka.secured["SASL_PLAINTEXT"]
+            await databases.drop(postgres.database_url, restored)
 
 
 async def run(secured, who, *arguments, status=0, **changed):
@@ -115,20 +149,34 @@ def arguments(secured, name, who):
         "watch": ("watch", "--from-beginning", "--limit", "1", "--json"),
         "prune": ("prune", "--yes"),
         "create": ("topics", "create", "--partitions", "1", "--replication-factor", "1"),
+        "offsets": ("offsets",),
+        "rewind": ("offsets", "rewind", "--yes"),
     }[name]
 
 
 def changed(secured, who):
-    return {"MERGELINE_TOPIC_PREFIX": f"{secured[0].prefix}{who}."} if who.startswith("create") else {}
+    world, _ = secured
+    if who.startswith(IN_GROUPS_OF_THEIR_OWN):
+        return {"MERGELINE_GROUP_ID": group_of(world, who), "MERGELINE_DATABASE_URL": world.restored_url}
+    return {"MERGELINE_TOPIC_PREFIX": f"{world.prefix}{who}."} if who.startswith("create") else {}
 
 
-@pytest.mark.parametrize("name", [name for name in RIGHTS if name != "watch-one"])
+@pytest.mark.parametrize("name", [name for name in RIGHTS if name not in ("watch-one", "offsets")])
 async def test_a_command_with_the_rights_of_the_table_does_its_work(secured, name):
     said = await run(secured, name, *arguments(secured, name, name), **changed(secured, name))
     assert said or name == "send"
     if name == "create":
         assert said.count("created") == len(OUTPUTS) + 4
         assert "exists" in await run(secured, name, *arguments(secured, name, name), **changed(secured, name))
+
+
+async def test_one_who_may_look_at_offsets_is_told_what_to_set_back_and_may_not_do_it(secured):
+    """With the right to look into a gap: what lies there are records."""
+    assert await run(secured, "offsets", "offsets", status=1, **changed(secured, "offsets")) == ""
+    shown = await run(secured, "offsets", "offsets", "rewind", **changed(secured, "offsets"))
+    assert "set back to 0" in shown
+    said = await run(secured, "offsets", "offsets", "rewind", "--yes", status=2, **changed(secured, "offsets"))
+    assert "GroupAuthorizationFailed" in said
 
 
 async def test_one_who_may_read_one_topic_may_watch_that_one(secured):

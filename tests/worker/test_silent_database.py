@@ -61,7 +61,7 @@ async def test_brokers_that_say_nothing_end_a_start_likewise(module_world):
 
 @pytest.mark.parametrize(
     "words",
-    [["show", "customer", "100737", "1"], ["catalog", "show", "100737"], ["redrive"]],
+    [["show", "customer", "100737", "1"], ["catalog", "show", "100737"], ["redrive"], ["offsets"]],
     ids=" ".join,
 )
 async def test_a_command_gives_a_statement_up(module_world, relay, words):

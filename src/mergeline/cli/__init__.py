@@ -19,6 +19,7 @@ COMMANDS = {
     "redrive": "mergeline.cli.redriving:redrive",
     "replay": "mergeline.cli.replaying:replay",
     "verify": "mergeline.cli.verifying:verify",
+    "offsets": "mergeline.cli.offsets:offsets",
     "prune": "mergeline.cli.pruning:prune",
     "bench": "mergeline.cli.bench:bench",
     "settings": "mergeline.cli.setting_up:settings",

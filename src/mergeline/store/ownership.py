@@ -2,7 +2,7 @@
 
 In: partitions. Out: their rows, locked until the claim ends; a transactional id written into them. Never: two claims
 of one partition at the same time, one of a topic that was reset, or one that a paused worker holds for longer than
-`idle_ms_max`.
+`idle_ms_max`. Who only looks (`read_owners`) locks nothing.
 
 The order that makes it safe is the caller's: claim; initialise every transactional id found (which fences its
 owner); initialise one's own; read where the last owners got to; write both; leave the claim, which commits. An
@@ -12,13 +12,20 @@ exception on the way out means that the outcome is unknown, and so: not owned.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
 
 from mergeline.domain.incarnations import incarnation_of, topic_of
 from mergeline.domain.messages import Place
 from mergeline.store.answered import read_horizons
 from mergeline.store.apply import EMPTY, Store
 from mergeline.store.failures import Unsettled
-from mergeline.store.statements import Statements, columns_of
+from mergeline.store.options import OPERATOR_IDLE_MS_MAX
+from mergeline.store.statements import Statements, bounds, columns_of
+
+LOCK_WAIT_MS_MAX: Final = 10_000
+"""Of who only looks, for the moment in which a day is added or dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +89,25 @@ async def claim(store: Store, partitions: Sequence[Place], *, answers_from: int 
     async with store.statements() as db, db.transaction(store.bounds):
         await _hold(db, partitions)
         await db.execute("partitions_insert", group_id, *places, answers_from)
-        rows = await db.fetch("partitions_lock", group_id, *places)
-        owners = {
-            Place(row["topic"], row["partition"]): Owner(
-                row["transactional_id"], row["published_offset"], row["answered_offset"]
-            )
-            for row in rows
-        }
-        yield Claim(db, group_id, owners)
+        yield Claim(db, group_id, _owners(await db.fetch("partitions_lock", group_id, *places)))
+
+
+async def read_owners(
+    db: Statements, group_id: str, partitions: Sequence[Place], statement_ms_max: int
+) -> tuple[dict[Place, Owner], dict[Place, int]]:
+    """The rows that there are, as they are; and the highest offsets that the ledger has answers for, as `horizons`."""
+    async with db.transaction(bounds(LOCK_WAIT_MS_MAX, statement_ms_max, OPERATOR_IDLE_MS_MAX)):
+        owners = _owners(await db.fetch("partitions_read", group_id, *columns_of(list(partitions), 2)))
+        return owners, await read_horizons(db, partitions)
+
+
+def _owners(rows: Iterable[asyncpg.Record]) -> dict[Place, Owner]:
+    return {
+        Place(row["topic"], row["partition"]): Owner(
+            row["transactional_id"], row["published_offset"], row["answered_offset"]
+        )
+        for row in rows
+    }
 
 
 async def _hold(db: Statements, partitions: Iterable[Place]) -> None:

@@ -454,6 +454,13 @@ where group_id = $1
 order by topic, partition
 for update;
 
+-- name: partitions_read
+-- As they are, for who only looks: nothing is locked.
+select topic, partition, transactional_id, published_offset, answered_offset
+from partition_owner
+where group_id = $1
+    and (topic, partition) in (select * from unnest($2::text[], $3::integer[]));
+
 -- name: runs_write
 update partition_owner
 set dead_letters_in_a_row = now.dead_letters_in_a_row

@@ -16,5 +16,5 @@ a decision about a request (`domain`), or SQL (`store`).
     topics, brokers, rights, drained                         what must be so before a worker starts
     incarnations, forgotten, handover                        what the ledger and Kafka must agree on
     retrying                                                 what is tried again, and when
-    resetting, leftovers, retention                          what commands do: topics reset, prune
+    group, resetting, leftovers, rewinding, retention        what commands do: topics reset, offsets, prune
 """

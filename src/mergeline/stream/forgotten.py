@@ -42,13 +42,19 @@ def gaps(
     """Of the partitions that go on beyond what the database has answered."""
     found = {}
     for place, partition in places.items():
-        answered = owners[place].answered_offset
-        if answered is None:
-            continue  # it was routed, and the offsets are the router's
-        answered = max(answered, horizons.get(place, -1) + 1)
-        if positions[partition] > answered:
+        answered = answered_up_to(owners[place], horizons.get(place))
+        if answered is not None and positions[partition] > answered:
             found[partition] = Gap(answered, positions[partition])
     return found
+
+
+def answered_up_to(owner: Owner, horizon: int | None) -> int | None:
+    """The first offset that the database knows no answer from; None where it was routed, and offsets are the router's.
+
+    `horizon`: the highest offset that the ledger has an answer for, or None.
+    """
+    answered = owner.answered_offset
+    return answered if answered is None or horizon is None else max(answered, horizon + 1)
 
 
 async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Gap]) -> None:
@@ -58,29 +64,33 @@ async def check_remembered(settings: Settings, found: Mapping[TopicPartition, Ga
         Retriable: if brokers do not say in time what lies there; to be tried again.
         SetupError: naming the partitions, and how far each has to go back.
     """
-    if not found:
-        return
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT_S):
-            forgotten = await _with_records(settings, found)
+        forgotten = await with_records(settings, found)
     except (SetupError, KafkaError, OSError, TimeoutError) as error:
         raise Retriable(f"not known what was answered: {type(error).__name__}") from error
     if forgotten:
         places = ", ".join(f"{tp.topic} {tp.partition} to {found[tp].answered}" for tp in sorted(forgotten))
         raise SetupError(
             "The database is older than the group's offsets (restored from a backup, or a standby that had not got the "
-            f"last commits): it knows no answers to what follows. Stop all workers, set the group's offsets back "
-            f"({places}), and start them again: deploy/README.md, Backup and restore."
+            f"last commits): it knows no answers to what follows. Stop all workers, set the group's offsets back with "
+            f"mergeline offsets rewind --yes ({places}), and start them again: deploy/README.md, Backup and restore."
         )
 
 
-async def _with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
-    """The partitions with a record in their gap."""
+async def with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) -> set[TopicPartition]:
+    """The partitions with a record in their gap.
+
+    Raises:
+        TimeoutError: if that is not known within `LOOK_TIMEOUT_S`.
+        KafkaError, OSError, SetupError: if brokers do not say.
+    """
+    if not among:
+        return set()
     # From the earliest, since what expired meanwhile is no record any more.
     consumer = onlooker(settings, client_id="mergeline-look", auto_offset_reset="earliest")
     consumer.assign(list(among))
     holding: set[TopicPartition] = set()
-    async with started(consumer, settings):
+    async with asyncio.timeout(LOOK_TIMEOUT_S), started(consumer, settings):
         for partition, gap in among.items():
             consumer.seek(partition, gap.answered)
         while left := [tp for tp in among if tp not in holding and await consumer.position(tp) < among[tp].position]:

@@ -41,6 +41,11 @@ def topics_read(settings: Settings) -> list[str]:
     return [*INPUT_TOPICS] if settings.requests_keyed else [*INPUT_TOPICS, Topic.COMMANDS_BY_CUSTOMER]
 
 
+def topics_applied(settings: Settings) -> list[str]:
+    """Those of them that `apply` reads; the others are the router's."""
+    return [*INPUT_TOPICS] if settings.requests_keyed else [Topic.COMMANDS_BY_CUSTOMER]
+
+
 def check(name: str, topic: str, known: Incarnation, found: UUID | None) -> int:
     """The incarnation that a topic is of.
 

@@ -14,7 +14,7 @@ are set to the start of the new log, in one transaction with each page of what f
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Final, NamedTuple
@@ -22,32 +22,27 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgressError, UnknownMemberIdError, for_code
-from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.domain.messages import Coordinate, Outgoing
 from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.errors import SetupError
-from mergeline.settings import Settings, variable
+from mergeline.settings import Settings
 from mergeline.store.incarnations import IDLE_MS_MAX, START, Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
 from mergeline.stream.clients import client_options, started
+from mergeline.stream.group import check_idle, commit, committed_offsets
 from mergeline.stream.incarnations import topics_read
 from mergeline.stream.leftovers import records_of
-from mergeline.stream.offsets import NO_GENERATION
 from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX, Producers
-from mergeline.stream.protocol import GroupRequest, topic_ids
+from mergeline.stream.protocol import topic_ids
 from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.topics import full_name, partitions_of
 
-COORDINATOR_POLL_MS: Final = 100
 KAFKA_S_MAX: Final = IDLE_MS_MAX / 1000 - 10
 """Before the database ends the transaction that waits for it."""
 CLOCKS_APART_MS_MAX: Final = 3_600_000
 """Of brokers, which date messages, and of the database, which dates answers."""
-AS_BROKERS_KEEP_IT: Final = -1
-"""The retention of a committed offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ async def reset(
     name = full_name(settings, topic)
     await partitions_of(client, [name])
     found = (await topic_ids(client._send_request, [name])).get(name)  # noqa: SLF001 (there is no other way)
-    await _check_idle(client, settings)
+    await check_idle(settings, client)
     db, anew = Statements(connection), change and not keep_offsets
     async with next_incarnation(db, settings.group_id, topic) as locked:
         turn = _check_another(name, locked, found, same_id=same_id)
@@ -185,33 +180,6 @@ def _check_another(name: str, turn: Turn | None, found: UUID | None, *, same_id:
     )
 
 
-async def _check_idle(client: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Refuse while the group has members."""
-    coordinator = await _coordinator(client, settings)
-    response = await client._send_request(GroupRequest(settings.group_id), coordinator)  # noqa: SLF001 (as above)
-    (group,) = response.to_object()["groups"]
-    if group["error_code"]:
-        raise for_code(group["error_code"])(settings.group_id)
-    if group["members"]:
-        raise SetupError(_busy(settings, f"{len(group['members'])} member(s)"))
-
-
-async def _coordinator(client: AIOKafkaAdminClient, settings: Settings) -> int:
-    """The group's; for the first group of a new cluster it takes a moment until there is one."""
-    for _ in range(settings.start_timeout_ms // COORDINATOR_POLL_MS):
-        with suppress(GroupCoordinatorNotAvailableError):
-            return int(await client.find_coordinator(settings.group_id))
-        await asyncio.sleep(COORDINATOR_POLL_MS / 1000)
-    return int(await client.find_coordinator(settings.group_id))
-
-
-def _busy(settings: Settings, members: str) -> str:
-    return (
-        f"The group {settings.group_id} has {members}. Stop all workers, then run this again. (One that did not leave, "
-        f"since it was killed, counts for another {variable('session_timeout_ms')}.)"
-    )
-
-
 async def _begin(settings: Settings, client: AIOKafkaAdminClient, again: Sequence[str]) -> dict[TopicPartition, int]:
     """Set the group's offsets to the start of the topics that are read again; where the first, made anew, begins."""
     starts = await _starts(settings, client, again)
@@ -262,25 +230,8 @@ async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequen
 async def _commit(
     settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: Mark = NO_MARK
 ) -> None:
-    """Commit as nobody, which brokers take while the group has no members.
-
-    Raises:
-        SetupError: if it has some.
-        KafkaError: if it may not be.
-    """
-    by_topic: dict[str, list[tuple[int, int, str]]] = {}
-    for partition, end in ends.items():
-        by_topic.setdefault(partition.topic, []).append((partition.partition, end, str(mark)))
-    request = OffsetCommitRequest(settings.group_id, NO_GENERATION, "", AS_BROKERS_KEEP_IT, list(by_topic.items()))
-    coordinator = await _coordinator(client, settings)
-    response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
-    for _, answers in response.topics:
-        for _, code in answers:
-            error = for_code(code)
-            if error in (UnknownMemberIdError, RebalanceInProgressError):
-                raise SetupError(_busy(settings, "members again"))
-            if code:
-                raise error(settings.group_id)
+    """As `commit`, with the mark beside each offset."""
+    await commit(settings, client, ends, str(mark))
 
 
 async def _publish(
@@ -339,8 +290,5 @@ async def _published(
 
 async def _mark(settings: Settings, client: AIOKafkaAdminClient, starts: Mapping[TopicPartition, int]) -> Mark:
     """How far a reset has come that was not finished."""
-    committed = await client.list_consumer_group_offsets(
-        settings.group_id, await _coordinator(client, settings), list(starts)
-    )
-    # Partitions that were added since have none: their offset is -1.
-    return min((Mark.read(one.metadata) for one in committed.values() if one.offset >= 0), default=NO_MARK)
+    committed = await committed_offsets(settings, client, list(starts))
+    return min((Mark.read(one.metadata) for one in committed.values()), default=NO_MARK)

@@ -20,7 +20,6 @@ from aiokafka.errors import KafkaConnectionError
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 
-from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.settings import Settings
 from mergeline.store.apply import Store
 from mergeline.stream.apply import ApplyStage
@@ -28,7 +27,7 @@ from mergeline.stream.assignment import Assignment, Reader
 from mergeline.stream.clients import denied
 from mergeline.stream.consumer import BatchSchema, batch_consumer
 from mergeline.stream.handover import hand_over
-from mergeline.stream.incarnations import Incarnations
+from mergeline.stream.incarnations import Incarnations, topics_applied, topics_read
 from mergeline.stream.offsets import Offsets
 from mergeline.stream.producers import Producers
 from mergeline.stream.route import RouteStage
@@ -172,13 +171,13 @@ def _readers(
 ) -> list[Reader]:
     """With keyed requests `apply` reads the public topics, and there is no router."""
     prefix = settings.topic_prefix
-    public = frozenset(prefix + topic for topic in INPUT_TOPICS)
-    apply = ApplyStage(settings, store, producers, offsets, incarnations)
-    if settings.requests_keyed:
-        return [Reader(apply, public, settings.apply_lanes)]
-    routed = frozenset({prefix + Topic.COMMANDS_BY_CUSTOMER})
+    applied = frozenset(prefix + topic for topic in topics_applied(settings))
+    apply = Reader(ApplyStage(settings, store, producers, offsets, incarnations), applied, settings.apply_lanes)
+    routed = frozenset(prefix + topic for topic in topics_read(settings)) - applied
+    if not routed:
+        return [apply]
     router = RouteStage(producers, offsets, incarnations, partial(hand_over, settings, store, producers, offsets))
-    return [Reader(router, public), Reader(apply, routed, settings.apply_lanes)]
+    return [Reader(router, routed), apply]
 
 
 def _faust_app(settings: Settings, folder: Path) -> faust.App:
