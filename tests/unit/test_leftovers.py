@@ -45,7 +45,7 @@ class Log:
     async def position(self, place):
         return self.at[place]
 
-    async def getmany(self, *places, timeout_ms):
+    async def getmany(self, *places, timeout_ms, max_records):
         if self.silent:
             await asyncio.sleep(timeout_ms / 1000)
             return {}

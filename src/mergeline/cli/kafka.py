@@ -20,13 +20,20 @@ from mergeline.domain.messages import Header
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream import topics as topics_of
-from mergeline.stream.clients import client_options, kafka_errors, onlooker, refused, started, unreachable
+from mergeline.stream.clients import (
+    POLL_RECORDS_MAX,
+    client_options,
+    kafka_errors,
+    onlooker,
+    read_up_to,
+    refused,
+    started,
+    unreachable,
+)
 from mergeline.stream.publisher import OddBatch, partition_of
 
 BATCH_MAX_BYTES: Final = 256 * 1024
 BATCHES_UNDER_WAY_MAX: Final = 32
-POLL_RECORDS_MAX: Final = 2_000
-POLL_MS: Final = 250
 SILENCE_S_MAX: Final = 30.0
 """How long a log that has not ended may give nothing: what is asked for is there, so a broker does not answer."""
 
@@ -249,15 +256,15 @@ async def read_through(settings: Settings, topics: Sequence[str]) -> AsyncIterat
         ends = await consumer.end_offsets(places)
         await consumer.seek_to_beginning(*places)
         heard_at = time.monotonic()
-        while left := [place for place in places if await consumer.position(place) < ends[place]]:
-            found = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX)
-            for place, records in found.items():
-                yield [record for record in records if record.offset < ends[place]]
+        async for found in read_up_to(consumer, ends):
+            for records in found.values():
+                yield records
             if found:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > SILENCE_S_MAX:
                 # What is left can be marks of transactions alone, which are stepped over at once.
-                raise SetupError(unreachable(settings, f"{left[0].topic} gave nothing for {SILENCE_S_MAX:.0f} s"))
+                names = ", ".join(sorted({place.topic for place in places}))
+                raise SetupError(unreachable(settings, f"{names} gave nothing for {SILENCE_S_MAX:.0f} s"))
 
 
 @asynccontextmanager

@@ -7,13 +7,13 @@ which names the settings.
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import aiokafka.conn
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -31,6 +31,8 @@ from mergeline.stream import unpacking
 
 assert unpacking  # noqa: S101 - whoever makes a client reads with it
 
+POLL_MS: Final = 250
+POLL_RECORDS_MAX: Final = 2_000
 DENIALS: Final = (
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -118,6 +120,23 @@ def onlooker(settings: Settings, **options: Any) -> AIOKafkaConsumer:
         request_timeout_ms=settings.kafka_request_timeout_ms,
         **options,
     )
+
+
+async def read_up_to(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
+    """The records of each partition in order, some at a time; nothing where none came for a moment.
+
+    Bounded by whoever reads: brokers may say nothing for ever. What is no record, as the end of a transaction, is
+    stepped over.
+
+    Args:
+        consumer: which stands where to begin.
+        ends: by partition, the first offset that is not wanted any more; whoever has enough of one takes it out.
+    """
+    while left := [place for place, end in ends.items() if await consumer.position(place) < end]:
+        found = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX)
+        yield {place: [one for one in records if one.offset < ends[place]] for place, records in found.items()}
 
 
 @contextmanager

@@ -18,11 +18,10 @@ from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
-from mergeline.stream.clients import onlooker, started
+from mergeline.stream.clients import onlooker, read_up_to, started
 from mergeline.stream.retrying import Retriable
 
 LOOK_TIMEOUT_S: Final = 10.0
-POLL_MS: Final = 250
 
 
 class Gap(NamedTuple):
@@ -89,12 +88,12 @@ async def with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) 
     # From the earliest, since what expired meanwhile is no record any more.
     consumer = onlooker(settings, client_id="mergeline-look", auto_offset_reset="earliest")
     consumer.assign(list(among))
-    holding: set[TopicPartition] = set()
+    ends = {partition: gap.position for partition, gap in among.items()}
     async with asyncio.timeout(LOOK_TIMEOUT_S), started(consumer, settings):
         for partition, gap in among.items():
             consumer.seek(partition, gap.answered)
-        while left := [tp for tp in among if tp not in holding and await consumer.position(tp) < among[tp].position]:
-            for partition, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
-                if records[0].offset < among[partition].position:
-                    holding.add(partition)
-    return holding
+        async for found in read_up_to(consumer, ends):
+            for partition, records in found.items():
+                if records:  # one is enough
+                    del ends[partition]
+    return among.keys() - ends

@@ -20,12 +20,11 @@ from mergeline.domain.vocabulary import INPUT_TOPICS
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
-from mergeline.stream.clients import onlooker, started
+from mergeline.stream.clients import onlooker, read_up_to, started
 from mergeline.stream.consumer import PARTITION_FETCH_BYTES_MAX
 
 READ_S_MAX: Final = 60.0
 """For the messages of a page: half of what the database waits for whoever resets (`IDLE_MS_MAX`)."""
-POLL_MS: Final = 250
 
 
 async def records_of(
@@ -96,12 +95,12 @@ async def _read(
         place: [offset for offset in by_offset if starts[place] <= offset < ends[place]]
         for place, by_offset in wanted.items()
     }
-    lasts = {place: max(offsets) for place, offsets in there.items() if offsets}
-    consumer.assign(list(lasts))
-    for place in lasts:
+    behind = {place: max(offsets) + 1 for place, offsets in there.items() if offsets}
+    consumer.assign(list(behind))
+    for place in behind:
         consumer.seek(place, min(there[place]))
-    while left := [place for place, last in lasts.items() if await consumer.position(place) <= last]:
-        for place, records in (await consumer.getmany(*left, timeout_ms=POLL_MS)).items():
+    async for read in read_up_to(consumer, behind):
+        for place, records in read.items():
             for record in records:
                 if (row := wanted[place].get(record.offset)) is not None:
                     headers = tuple(record.headers)
