@@ -2,11 +2,16 @@
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from mergeline.cli.offsets import as_document, to_be_done
 from mergeline.domain.messages import Place
+from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
 from mergeline.stream.forgotten import Gap
+from mergeline.stream.group import committed_offsets
 from mergeline.stream.rewinding import Standing, judge
 
 PARTITION = TopicPartition("p.t", 0)
@@ -118,3 +123,28 @@ def test_a_program_gets_all_of_it():
         "topic": "p.t", "partition": 0, "committed": 10, "published": 0, "answered": 4, "logStart": 6, "logEnd": 20,
         "setBackTo": 6, "gone": {"from": 4, "toBefore": 6}, "problem": None,
     }  # fmt: skip
+
+
+async def offsets_of(monkeypatch, topics, code):
+    """What the group has committed, by an answer of its coordinator."""
+
+    async def answer(*_):
+        return OffsetFetchResponse_v3(0, topics, code)
+
+    async def coordinator(*_):
+        return 1
+
+    client = AIOKafkaAdminClient()
+    monkeypatch.setattr(client, "_send_request", answer)
+    monkeypatch.setattr(client, "find_coordinator", coordinator)
+    return {at: known.offset for at, known in (await committed_offsets(Settings(), client, [PARTITION])).items()}
+
+
+async def test_a_coordinator_that_refuses_is_not_taken_for_a_group_that_has_committed_nothing(monkeypatch):
+    """One that has just started answers with no partition at all; the group is not at the start for that."""
+    assert await offsets_of(monkeypatch, [("p.t", [(0, 7, "", 0)])], 0) == {PARTITION: 7}
+    assert await offsets_of(monkeypatch, [("p.t", [(0, -1, "", 0)])], 0) == {}
+    with pytest.raises(GroupLoadInProgressError):
+        await offsets_of(monkeypatch, [], GroupLoadInProgressError.errno)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await offsets_of(monkeypatch, [("p.t", [(0, -1, "", GroupAuthorizationFailedError.errno)])], 0)

@@ -12,7 +12,7 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgressError, UnknownMemberIdError, for_code
-from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
@@ -49,9 +49,22 @@ async def committed_offsets(
     Raises:
         KafkaError: if brokers do not say.
     """
+    by_topic: dict[str, list[int]] = {}
+    for partition in partitions:
+        by_topic.setdefault(partition.topic, []).append(partition.partition)
+    request = OffsetFetchRequest(settings.group_id, list(by_topic.items()))
     coordinator = await _coordinator(settings, client)
-    found = await client.list_consumer_group_offsets(settings.group_id, coordinator, list(partitions))
-    return {partition: known for partition, known in found.items() if known.offset >= 0}  # -1 is none
+    # aiokafka's own takes an error of the whole answer, as of a broker that has just started, for a group with nothing.
+    response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
+    answers = [(topic, *answer) for topic, of_topic in response.topics for answer in of_topic]
+    for code in (response.error_code, *(answer[-1] for answer in answers)):
+        if code:
+            raise for_code(code)(settings.group_id)
+    return {
+        TopicPartition(topic, number): OffsetAndMetadata(offset, metadata)
+        for topic, number, offset, metadata, _ in answers
+        if offset >= 0  # -1 is none
+    }
 
 
 async def commit(
