@@ -90,6 +90,11 @@ def test_the_group_is_beyond_what_is_answered(given, answered, gap):
         pytest.param(
             {"owner": Owner(None, 21, 21)}, "but 21 was published", id="the log ends before what was published"
         ),
+        pytest.param(
+            {"owner": SOME, "applied": ROUTED, "horizon": 4, "committed": 3},
+            "MERGELINE_REQUESTS_KEYED=true have stored answers up to 4 and published them up to 3",
+            id="a router finds answers that nobody has published",
+        ),
     ],
 )
 def test_what_is_not_mended_by_going_back_is_said_as_a_worker_says_it_and_left(given, problem):

@@ -123,6 +123,12 @@ async def test_nor_does_one_that_is_told_otherwise_who_keys_the_requests(restore
     said = await refusal(world, {"MERGELINE_START_TIMEOUT_MS": "1000"} | ({} if settings else KEYED))
     left = f"{COMMANDS} still holds {len(CUSTOMERS)} messages"
     assert (left if topic == COMMANDS else "The database is older than") in said
+    await world.until_nobody_is_in_the_group()
+    before, keyed = await world.committed(), KEYED if topic == COMMANDS else {}
+    for words in ([], ["rewind", "--yes"], ["rewind", "--to-start", "--yes"]) if keyed else ([],):
+        told = await world.command("offsets", *words, status=2 if keyed else 1, **keyed)
+        assert not keyed or f"{COMMANDS} holds {len(CUSTOMERS)} messages" in told
+    assert await world.committed() == before
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["was seen", "was never seen"])
