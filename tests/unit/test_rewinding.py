@@ -20,8 +20,8 @@ APPLIED, ROUTED = {"t"}, set()
 SOME, ALL, NOTHING = (Owner(None, 2, answered) for answered in (5, 9, None))
 
 
-def standing(committed=10, answered=4, start=0, *, routed=False, forgotten=True, problem=None):
-    return Standing(PARTITION, committed, 0, answered, start, 20, routed, forgotten, problem)
+def standing(committed=10, answered=4, start=0, published=0, *, routed=False, forgotten=True, problem=None):
+    return Standing(PARTITION, committed, published, answered, start, 20, routed, forgotten, problem)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,14 @@ def standing(committed=10, answered=4, start=0, *, routed=False, forgotten=True,
             0,
             None,
             id="of what is routed, to the start only",
+        ),
+        pytest.param({"published": 3}, 4, 3, None, id="never below what is published, where workers begin"),
+        pytest.param(
+            {"answered": None, "routed": True, "forgotten": False, "published": 3},
+            None,
+            0,
+            None,
+            id="but a router begins where it is told",
         ),
         pytest.param({"routed": True}, 4, 4, None, id="with a router, never below what was answered without one"),
         pytest.param({"problem": "another matter"}, None, None, None, id="nowhere if that would hide another matter"),

@@ -57,12 +57,14 @@ class Standing:
     def back_to(self, *, to_start: bool = False) -> int | None:
         """What the group's offset is to be set back to; None where it stays. Never one that is not further back.
 
-        `to_start`: to the start of the log, also where the database does not ask for it.
+        `to_start`: to the start of the log, also where the database does not ask for it; or to where workers begin,
+        where that is further on.
         """
         wanted = self.answered if self.forgotten else None
         # What was answered without a router has to be published before one reads it: no router goes on below that.
         if to_start and (self.answered is None or not self.routed):
-            wanted = 0
+            # Nor `apply` below what is published: the offset would stay there, as a lag, until the next message.
+            wanted = 0 if self.routed else self.published
         if self.problem is not None or self.committed is None or wanted is None:
             return None
         offset = max(wanted, self.start)
