@@ -7,7 +7,7 @@ Never: a commit while the group has members, who would neither know nor heed it.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -17,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.stream import protocol
 from mergeline.stream.offsets import NO_GENERATION
 from mergeline.stream.protocol import GroupRequest
 
@@ -49,22 +50,12 @@ async def committed_offsets(
     Raises:
         KafkaError: if brokers do not say.
     """
-    by_topic: dict[str, list[int]] = {}
-    for partition in partitions:
-        by_topic.setdefault(partition.topic, []).append(partition.partition)
-    request = OffsetFetchRequest(settings.group_id, list(by_topic.items()))
     coordinator = await _coordinator(settings, client)
-    # aiokafka's own takes an error of the whole answer, as of a broker that has just started, for a group with nothing.
-    response = await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
-    answers = [(topic, *answer) for topic, of_topic in response.topics for answer in of_topic]
-    for code in (response.error_code, *(answer[-1] for answer in answers)):
-        if code:
-            raise for_code(code)(settings.group_id)
-    return {
-        TopicPartition(topic, number): OffsetAndMetadata(offset, metadata)
-        for topic, number, offset, metadata, _ in answers
-        if offset >= 0  # -1 is none
-    }
+
+    async def send(request: OffsetFetchRequest) -> Any:
+        return await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
+
+    return await protocol.committed_offsets(send, settings.group_id, partitions)
 
 
 async def commit(
