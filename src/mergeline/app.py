@@ -183,7 +183,8 @@ async def _prepared(settings: Settings) -> Store:
 
     async def published() -> dict[int, int]:
         with database_errors(settings):
-            return await published_offsets(store, Topic.COMMANDS_BY_CUSTOMER)
+            async with store.statements() as db:
+                return await published_offsets(db, settings.group_id, Topic.COMMANDS_BY_CUSTOMER)
 
     no_kafka, no_database = clients.unreachable(settings, NO_ANSWER), unreachable(settings, NO_ANSWER)
     ids = await _patiently(topics, deadline, no_kafka)

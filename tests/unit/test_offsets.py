@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
+from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_v3
 
 from mergeline.stream.offsets import NO_GENERATION, Offsets
 from mergeline.stream.retrying import Retriable
@@ -22,6 +23,7 @@ class Group:
         self.known = asyncio.Event()
         self.known.set()
         self.tps = {ONE, TWO}
+        self.group_id, self.refused = "group", 0
         self._coordinator = self._subscription = self.subscription = self.assignment = self
         self._commit_lock = asyncio.Lock()
 
@@ -33,8 +35,15 @@ class Group:
         self.commits.append(ends)
         self.committed |= ends
 
-    async def fetch_committed_offsets(self, partitions):
-        return {tp: OffsetAndMetadata(self.committed[tp], "") for tp in partitions if tp in self.committed}
+    async def _send_req(self, request):
+        if self.refused:
+            return OffsetFetchResponse_v3(0, [], self.refused)
+        named = request.build(OffsetFetchRequest_v3).topics
+        found = [(name, [(at, self.committed.get((name, at), -1), "", 0) for at in numbers]) for name, numbers in named]
+        return OffsetFetchResponse_v3(0, found, 0)
+
+    def coordinator_dead(self):
+        self.known.clear()
 
     async def beginning_offsets(self, partitions):
         return dict.fromkeys(partitions, 0)
@@ -70,6 +79,25 @@ async def test_a_commit_that_arrives_late_and_takes_an_offset_back_is_mended(off
     await offsets.keep([ONE, TWO])
     assert group.committed == {ONE: 171, TWO: 20}
     assert group.commits[2:] == [{ONE: 171}]
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [(GroupLoadInProgressError, True), (NotCoordinatorForGroupError, False)],
+    ids=["starts", "moved"],
+)
+async def test_a_coordinator_that_refuses_is_not_taken_for_a_group_that_has_committed_nothing(
+    offsets, group, error, known
+):
+    """Or what was published would be published again, and all that was routed be routed again."""
+    await offsets.commit({ONE: 165})
+    group.refused = error.errno
+    with pytest.raises(Retriable, match=error.__name__):
+        await offsets.positions([ONE])
+    assert group.known.is_set() is known  # else it is looked for
+    group.refused = 0
+    group.known.set()
+    assert await offsets.positions([ONE, TWO]) == {ONE: 165, TWO: 0}
 
 
 async def test_what_is_as_it_was_committed_is_left_alone(offsets, group):

@@ -2,11 +2,16 @@
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from mergeline.cli.offsets import as_document, to_be_done
 from mergeline.domain.messages import Place
+from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
 from mergeline.stream.forgotten import Gap
+from mergeline.stream.group import committed_offsets
 from mergeline.stream.rewinding import Standing, judge
 
 PARTITION = TopicPartition("p.t", 0)
@@ -15,8 +20,8 @@ APPLIED, ROUTED = {"t"}, set()
 SOME, ALL, NOTHING = (Owner(None, 2, answered) for answered in (5, 9, None))
 
 
-def standing(committed=10, answered=4, start=0, *, routed=False, forgotten=True, problem=None):
-    return Standing(PARTITION, committed, 0, answered, start, 20, routed, forgotten, problem)
+def standing(committed=10, answered=4, start=0, published=0, *, routed=False, forgotten=True, problem=None):
+    return Standing(PARTITION, committed, published, answered, start, 20, routed, forgotten, problem)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,14 @@ def standing(committed=10, answered=4, start=0, *, routed=False, forgotten=True,
             0,
             None,
             id="of what is routed, to the start only",
+        ),
+        pytest.param({"published": 3}, 4, 3, None, id="never below what is published, where workers begin"),
+        pytest.param(
+            {"answered": None, "routed": True, "forgotten": False, "published": 3},
+            None,
+            0,
+            None,
+            id="but a router begins where it is told",
         ),
         pytest.param({"routed": True}, 4, 4, None, id="with a router, never below what was answered without one"),
         pytest.param({"problem": "another matter"}, None, None, None, id="nowhere if that would hide another matter"),
@@ -85,6 +98,11 @@ def test_the_group_is_beyond_what_is_answered(given, answered, gap):
         pytest.param(
             {"owner": Owner(None, 21, 21)}, "but 21 was published", id="the log ends before what was published"
         ),
+        pytest.param(
+            {"owner": SOME, "applied": ROUTED, "horizon": 4, "committed": 3},
+            "MERGELINE_REQUESTS_KEYED=true have stored answers up to 4 and published them up to 3",
+            id="a router finds answers that nobody has published",
+        ),
     ],
 )
 def test_what_is_not_mended_by_going_back_is_said_as_a_worker_says_it_and_left(given, problem):
@@ -118,3 +136,28 @@ def test_a_program_gets_all_of_it():
         "topic": "p.t", "partition": 0, "committed": 10, "published": 0, "answered": 4, "logStart": 6, "logEnd": 20,
         "setBackTo": 6, "gone": {"from": 4, "toBefore": 6}, "problem": None,
     }  # fmt: skip
+
+
+async def offsets_of(monkeypatch, topics, code):
+    """What the group has committed, by an answer of its coordinator."""
+
+    async def answer(*_):
+        return OffsetFetchResponse_v3(0, topics, code)
+
+    async def coordinator(*_):
+        return 1
+
+    client = AIOKafkaAdminClient()
+    monkeypatch.setattr(client, "_send_request", answer)
+    monkeypatch.setattr(client, "find_coordinator", coordinator)
+    return {at: known.offset for at, known in (await committed_offsets(Settings(), client, [PARTITION])).items()}
+
+
+async def test_a_coordinator_that_refuses_is_not_taken_for_a_group_that_has_committed_nothing(monkeypatch):
+    """One that has just started answers with no partition at all; the group is not at the start for that."""
+    assert await offsets_of(monkeypatch, [("p.t", [(0, 7, "", 0)])], 0) == {PARTITION: 7}
+    assert await offsets_of(monkeypatch, [("p.t", [(0, -1, "", 0)])], 0) == {}
+    with pytest.raises(GroupLoadInProgressError):
+        await offsets_of(monkeypatch, [], GroupLoadInProgressError.errno)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await offsets_of(monkeypatch, [("p.t", [(0, -1, "", GroupAuthorizationFailedError.errno)])], 0)

@@ -119,6 +119,10 @@ class World:
         """Run the command line with --json; what it answers, also where the answer is no."""
         return json.loads((await self._ran([*arguments, "--json"], status, settings)).stdout)
 
+    async def shown(self, *arguments, status=0, **settings):
+        """Run the command line; its standard output, also where the answer is no."""
+        return (await self._ran(arguments, status, settings)).stdout
+
     async def _ran(self, arguments, status, settings):
         runner, environment = CliRunner(), self.settings | {"COLUMNS": "100"} | settings
         result = await asyncio.to_thread(runner.invoke, main, arguments, env=environment)

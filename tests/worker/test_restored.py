@@ -123,6 +123,12 @@ async def test_nor_does_one_that_is_told_otherwise_who_keys_the_requests(restore
     said = await refusal(world, {"MERGELINE_START_TIMEOUT_MS": "1000"} | ({} if settings else KEYED))
     left = f"{COMMANDS} still holds {len(CUSTOMERS)} messages"
     assert (left if topic == COMMANDS else "The database is older than") in said
+    await world.until_nobody_is_in_the_group()
+    before, keyed = await world.committed(), KEYED if topic == COMMANDS else {}
+    for words in ([], ["rewind", "--yes"], ["rewind", "--to-start", "--yes"]) if keyed else ([],):
+        told = await world.command("offsets", *words, status=2 if keyed else 1, **keyed)
+        assert not keyed or f"{COMMANDS} holds {len(CUSTOMERS)} messages" in told
+    assert await world.committed() == before
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["was seen", "was never seen"])
@@ -221,7 +227,8 @@ async def test_what_was_answered_since_it_was_told_otherwise_who_keys_is_read_ag
         done = asked_back(await world.document("offsets", "rewind", "--to-start", "--yes"))
         if since:  # nobody notices
             assert noticed == {}
-            assert set((await world.committed()).values()) == {0}
+            routed = {place: offset for place, offset in (await world.committed()).items() if place[0] != COMMANDS}
+            assert set(routed.values()) == {0}
         else:
             assert done.items() >= noticed.items() != set()
             assert {one: offset for one, offset in (await world.committed()).items() if offset > before[one]} == {}
@@ -274,6 +281,12 @@ async def test_what_going_back_does_not_mend_is_said_and_left(world):
         (problem,) = [one["problem"] for one in found["partitions"] if one["problem"]]
         assert "expired before they were read" in problem
     assert await world.committed() == {(CARDS, 0): 1}
+    await world.produce(COMMANDS, [{}] * 2, partition=0)
+    await go_back(world, COMMANDS, {0: 2})
+    for said in ("1 partitions were set back.", "Nothing has to be set back."):
+        shown = await world.shown("offsets", "rewind", "--yes", status=1)
+        assert f"{said} Workers still stop at what is said above." in shown
+    assert await world.committed() == {(CARDS, 0): 1, (COMMANDS, 0): 0}
 
 
 async def test_a_topic_that_was_made_anew_is_another_matter(world):

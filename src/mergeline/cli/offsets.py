@@ -87,18 +87,19 @@ def rewind(settings: Settings, *, to_start: bool, yes: bool, as_json: bool) -> N
         print_json({"changed": yes and any(to is not None for to in back), "partitions": documents})
     else:
         _print(found, to_start=to_start)
-        _say(sum(to is not None for to in back), changed=yes)
+        _say(sum(to is not None for to in back), changed=yes, stuck=any(one.problem is not None for one in found))
     if any(one.problem is not None for one in found):
         raise SystemExit(1)
 
 
-def _say(count: int, *, changed: bool) -> None:
+def _say(count: int, *, changed: bool, stuck: bool) -> None:
     if not count:
-        console().print("\nNothing has to be set back.")
+        said, then = "Nothing has to be set back.", ""
     elif changed:
-        console().print(f"\n{count} partitions were set back. Start the workers.")
+        said, then = f"{count} partitions were set back.", " Start the workers."
     else:
-        console().print("\nNothing was changed. Do it with --yes.")
+        said, then = "Nothing was changed. Do it with --yes.", ""
+    console().print(f"\n{said}{' Workers still stop at what is said above.' if stuck else then}", soft_wrap=True)
 
 
 async def _standings(settings: Settings) -> list[Standing]:

@@ -15,7 +15,7 @@ import asyncpg
 from mergeline.domain.incarnations import FIRST, name_of
 from mergeline.domain.ledger import LedgerRow
 from mergeline.domain.messages import Place
-from mergeline.store.apply import EMPTY, Store
+from mergeline.store.apply import EMPTY
 from mergeline.store.progress import Progress, write_progress
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, bounds
@@ -120,12 +120,10 @@ def _is_new(known: Incarnation | None, topic_id: UUID | None) -> bool:
     return known is None or (known.topic_id is None and topic_id is not None)
 
 
-async def published_offsets(store: Store, topic: str) -> dict[int, int]:
+async def published_offsets(db: Statements, group_id: str, topic: str) -> dict[int, int]:
     """How far each partition of a topic (without prefix), as it is now, is known to be published."""
-    async with store.statements() as db:
-        known = (await read_incarnations(db)).get(topic)
-        name = name_of(topic, known.number if known is not None else FIRST)
-        rows = await db.fetch("published_offsets", store.options.group_id, name)
+    known = (await read_incarnations(db)).get(topic)
+    rows = await db.fetch("published_offsets", group_id, name_of(topic, known.number if known is not None else FIRST))
     return {row["partition"]: row["published_offset"] for row in rows}
 
 

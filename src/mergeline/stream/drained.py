@@ -15,7 +15,7 @@ from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.stream.clients import client_options, started
-from mergeline.stream.topics import admin, existing_partitions, full_name
+from mergeline.stream.topics import admin, full_name, partitions_of
 
 
 async def check_drained(settings: Settings, published: Mapping[int, int]) -> None:
@@ -28,20 +28,28 @@ async def check_drained(settings: Settings, published: Mapping[int, int]) -> Non
     Raises:
         SetupError: naming how many messages are left, or why brokers do not say.
     """
+    if left := await messages_left(settings, published):
+        raise SetupError(
+            f"{full_name(settings, Topic.COMMANDS_BY_CUSTOMER)} still holds {left} messages that were routed but not "
+            "applied. Run workers with MERGELINE_REQUESTS_KEYED=false until it is drained, then switch all of them."
+        )
+
+
+async def messages_left(settings: Settings, published: Mapping[int, int]) -> int:
+    """How many messages of the internal topic are not known to be published; arguments as `check_drained`.
+
+    Raises:
+        SetupError: if there is no such topic, or brokers do not say.
+    """
     topic = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
     async with admin(settings) as client:
-        count = (await existing_partitions(client))[topic]
+        count = (await partitions_of(client, [topic]))[topic]
     async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
         # Nothing but the router writes there, and it needs no transactions: offsets count messages.
         partitions = [TopicPartition(topic, number) for number in range(count)]  # a consumer knows none of its own
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
-    left = sum(left_of(starts[one], ends[one], published.get(one.partition, 0)) for one in partitions)
-    if left:
-        raise SetupError(
-            f"{topic} still holds {left} messages that were routed but not applied. Run workers with "
-            "MERGELINE_REQUESTS_KEYED=false until it is drained, then switch all of them."
-        )
+    return sum(left_of(starts[one], ends[one], published.get(one.partition, 0)) for one in partitions)
 
 
 def left_of(start: int, end: int, published: int) -> int:

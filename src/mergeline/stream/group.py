@@ -7,16 +7,17 @@ Never: a commit while the group has members, who would neither know nor heed it.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, RebalanceInProgressError, UnknownMemberIdError, for_code
-from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
+from mergeline.stream import protocol
 from mergeline.stream.offsets import NO_GENERATION
 from mergeline.stream.protocol import GroupRequest
 
@@ -50,8 +51,11 @@ async def committed_offsets(
         KafkaError: if brokers do not say.
     """
     coordinator = await _coordinator(settings, client)
-    found = await client.list_consumer_group_offsets(settings.group_id, coordinator, list(partitions))
-    return {partition: known for partition, known in found.items() if known.offset >= 0}  # -1 is none
+
+    async def send(request: OffsetFetchRequest) -> Any:
+        return await client._send_request(request, coordinator)  # noqa: SLF001 (there is no other way)
+
+    return await protocol.committed_offsets(send, settings.group_id, partitions)
 
 
 async def commit(

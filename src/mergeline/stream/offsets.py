@@ -12,11 +12,11 @@ from typing import Any, Final
 import faust
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NotCoordinatorForGroupError
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
-from mergeline.stream.protocol import TopicIds, TopicsRequest, topic_ids
+from mergeline.stream.protocol import TopicIds, TopicsRequest, committed_offsets, topic_ids
 from mergeline.stream.retrying import Retriable
 
 CALL_TIMEOUT_S: Final = 20.0
@@ -48,7 +48,7 @@ class Offsets:
         consumer = self._consumer()
         self._generation = consumer._coordinator.generation  # noqa: SLF001
         try:
-            committed = await self._call(consumer._coordinator.fetch_committed_offsets, list(partitions))  # noqa: SLF001
+            committed = await self._call(_committed, consumer._coordinator, partitions)  # noqa: SLF001
             starts = await self._call(consumer.beginning_offsets, list(partitions))
             ends = await self._call(consumer.end_offsets, list(partitions))
         except (KafkaError, OSError, TimeoutError) as error:
@@ -56,7 +56,7 @@ class Offsets:
         found = {}
         for partition in partitions:
             known = committed.get(partition)
-            offset = known.offset if known is not None and known.offset >= 0 else None
+            offset = known.offset if known is not None else None
             least = (floor or {}).get(partition, 0)
             found[partition] = position(partition, offset, starts[partition], ends[partition], least)
             self._committed.pop(partition, None)
@@ -119,7 +119,7 @@ class Offsets:
             ours = {tp: self._committed[tp] for tp in partitions if tp in self._committed}
             if not ours:
                 return
-            found = await self._call(consumer._coordinator.fetch_committed_offsets, list(ours))  # noqa: SLF001
+            found = await self._call(_committed, consumer._coordinator, list(ours))  # noqa: SLF001
             back = {tp: end for tp, end in ours.items() if tp not in found or found[tp].offset < end}
             if back:
                 log.warning("offsets.went_back", partitions=len(back))
@@ -189,6 +189,16 @@ class Offsets:
 async def _bounded(function: Any, *arguments: Any) -> Any:
     """In the consumer's thread: what is given up here does not go on there, where it would hold up other calls."""
     return await asyncio.wait_for(function(*arguments), CALL_TIMEOUT_S)
+
+
+async def _committed(coordinator: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+    """In the consumer's thread, once: whoever is not the coordinator any more is not asked again."""
+    await coordinator.ensure_coordinator_known()
+    try:
+        return await committed_offsets(coordinator._send_req, coordinator.group_id, partitions)  # noqa: SLF001
+    except NotCoordinatorForGroupError:
+        coordinator.coordinator_dead()
+        raise
 
 
 async def _positions(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

@@ -1,20 +1,25 @@
-"""Requests to brokers that aiokafka 0.14.0 has not got, or not whole: what topics are, and who is in a group.
+"""Requests to brokers that aiokafka 0.14.0 has not got, or not whole: what topics are, who is in a group, and
+what it has committed.
 
-In: names. Out: requests for aiokafka's clients, and what the answers say. Never: a topic made by asking for it.
+In: names, partitions. Out: requests for aiokafka's clients, and what the answers say. Never: a topic made by asking for
+it, or an answer that is an error taken for an empty one.
 
 `TopicsRequest` also tells what may be done with a topic (KIP-430) and, from version 10 on, the id that Kafka gave it
 when it was created (KIP-516): one that is deleted and created has another. `GroupRequest` tells what may be done with a
 group, and its members.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from io import BytesIO
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+from aiokafka import TopicPartition
+from aiokafka.errors import for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.admin import DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.types import (
     Array,
     Boolean,
@@ -26,6 +31,7 @@ from aiokafka.protocol.types import (
     String,
     TaggedFields,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 TopicIds = dict[str, UUID | None]
 """By topic; None where brokers gave it none."""
@@ -194,4 +200,30 @@ async def topic_ids(send: Callable[[TopicsRequest], Awaitable[Any]], names: Sequ
         topic["name"]: None if (found := topic.get("topic_id", NO_ID)) == NO_ID else found
         for topic in response.to_object()["topics"]
         if topic["error_code"] == 0
+    }
+
+
+async def committed_offsets(
+    send: Callable[[OffsetFetchRequest], Awaitable[Any]], group_id: str, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What a group has committed of these; a partition of which it has nothing is left out.
+
+    aiokafka's own take an error of the whole answer, as of a coordinator that has just started or is none any more,
+    for a group that has committed nothing.
+
+    Raises:
+        KafkaError: if the coordinator does not say.
+    """
+    by_topic: dict[str, list[int]] = {}
+    for partition in partitions:
+        by_topic.setdefault(partition.topic, []).append(partition.partition)
+    response = await send(OffsetFetchRequest(group_id, list(by_topic.items())))
+    answers = [(topic, *answer) for topic, of_topic in response.topics for answer in of_topic]
+    for code in (response.error_code, *(answer[-1] for answer in answers)):
+        if code:
+            raise for_code(code)(group_id)
+    return {
+        TopicPartition(topic, number): OffsetAndMetadata(offset, metadata)
+        for topic, number, offset, metadata, _ in answers
+        if offset >= 0  # -1 is none
     }

@@ -15,14 +15,17 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from mergeline.domain.incarnations import FIRST, topic_of
 from mergeline.domain.messages import Place
+from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.store.incarnations import Incarnation, read_incarnations
+from mergeline.store.incarnations import Incarnation, published_offsets, read_incarnations
 from mergeline.store.ownership import Owner, read_owners
 from mergeline.store.statements import Connection, Statements
 from mergeline.stream.clients import kafka_errors, onlooker, started
+from mergeline.stream.drained import messages_left
 from mergeline.stream.forgotten import Gap, answered_up_to, gaps, with_records
 from mergeline.stream.group import check_idle, commit, committed_offsets
+from mergeline.stream.handover import check_published
 from mergeline.stream.incarnations import check, topics_applied, topics_read
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import place_of
@@ -54,12 +57,14 @@ class Standing:
     def back_to(self, *, to_start: bool = False) -> int | None:
         """What the group's offset is to be set back to; None where it stays. Never one that is not further back.
 
-        `to_start`: to the start of the log, also where the database does not ask for it.
+        `to_start`: to the start of the log, also where the database does not ask for it; or to where workers begin,
+        where that is further on.
         """
         wanted = self.answered if self.forgotten else None
         # What was answered without a router has to be published before one reads it: no router goes on below that.
         if to_start and (self.answered is None or not self.routed):
-            wanted = 0
+            # Nor `apply` below what is published: the offset would stay there, as a lag, until the next message.
+            wanted = 0 if self.routed else self.published
         if self.problem is not None or self.committed is None or wanted is None:
             return None
         offset = max(wanted, self.start)
@@ -101,7 +106,10 @@ def judge(
         floor = 0 if place in routed else owner.published_offset  # a router goes by the group alone
         problem = None
         try:
-            positions[partition] = position(partition, offset, start, end, floor)
+            at = position(partition, offset, start, end, floor)
+            if place in routed and known[place].answered_offset is not None and place in horizons:
+                check_published(known, {place: horizons[place]}, {place: at})
+            positions[partition] = at
         except SetupError as error:
             problem = str(error)
         answered = answered_up_to(owner, horizons.get(place))
@@ -115,7 +123,8 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
     """How the partitions stand that workers read, topic by topic.
 
     Raises:
-        SetupError: if a topic is missing, or was made anew; or brokers do not say in time what lies beyond.
+        SetupError: if a topic is missing, or was made anew, or workers that go without the internal topic would not
+            start; or brokers do not say in time what lies beyond.
         KafkaError: if they do not say anything else.
     """
     names = {full_name(settings, topic): topic for topic in topics_read(settings)}
@@ -132,6 +141,8 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
     }
     places = {place_of(one, settings.topic_prefix, numbers[one.topic]): one for one in partitions}
     owners, horizons = await read_owners(db, settings.group_id, list(places), settings.database_timeout_ms)
+    if settings.requests_keyed:
+        await _check_drained(settings, await published_offsets(db, settings.group_id, Topic.COMMANDS_BY_CUSTOMER))
     async with started(onlooker(settings, client_id="mergeline-look"), settings) as consumer:
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
@@ -146,6 +157,19 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
     with kafka_errors(settings):  # said here: whoever speaks to the database too would take a time-out for its
         holding = await with_records(settings, beyond)
     return [replace(one, forgotten=one.partition in holding) for one in found]
+
+
+async def _check_drained(settings: Settings, published: Mapping[int, int]) -> None:
+    """As a worker does that starts; what it is to do after a restore is not all that it would say."""
+    with kafka_errors(settings):
+        left = await messages_left(settings, published)
+    if left:
+        raise SetupError(
+            f"{full_name(settings, Topic.COMMANDS_BY_CUSTOMER)} holds {left} messages that the database does not know "
+            "to be published: no worker with MERGELINE_REQUESTS_KEYED=true starts. Have it false for this command and "
+            "for the workers until the topic is drained. If it was changed since the backup, use mergeline offsets "
+            "rewind --to-start: deploy/README.md, Backup and restore."
+        )
 
 
 async def rewind(
