@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_v3
 
 from mergeline.stream.offsets import NO_GENERATION, Offsets
@@ -83,8 +83,12 @@ async def test_a_commit_that_arrives_late_and_takes_an_offset_back_is_mended(off
 
 @pytest.mark.parametrize(
     ("error", "known"),
-    [(GroupLoadInProgressError, True), (NotCoordinatorForGroupError, False)],
-    ids=["starts", "moved"],
+    [
+        (GroupLoadInProgressError, True),
+        (GroupCoordinatorNotAvailableError, False),
+        (NotCoordinatorForGroupError, False),
+    ],
+    ids=["starts", "stops", "moved"],
 )
 async def test_a_coordinator_that_refuses_is_not_taken_for_a_group_that_has_committed_nothing(
     offsets, group, error, known

@@ -12,7 +12,13 @@ from typing import Any, Final
 import faust
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NotCoordinatorForGroupError
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupCoordinatorNotAvailableError,
+    IllegalStateError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from mergeline.errors import SetupError
@@ -196,7 +202,7 @@ async def _committed(coordinator: Any, partitions: Sequence[TopicPartition]) -> 
     await coordinator.ensure_coordinator_known()
     try:
         return await committed_offsets(coordinator._send_req, coordinator.group_id, partitions)  # noqa: SLF001
-    except NotCoordinatorForGroupError:
+    except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
         coordinator.coordinator_dead()
         raise
 
