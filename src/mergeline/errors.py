@@ -6,7 +6,8 @@ not exceptions).
     MergelineError
     ├── SetupError      a setting, an address, a missing topic or migration: somebody must act; exit status 2
     ├── StoreError      of the store (`store.failures`)
-    └── EmbeddedError   of the servers of demo, bench and tests (`embedded.errors`)
+    ├── EmbeddedError   of the servers of demo, bench and tests (`embedded.errors`)
+    └── what ends a worker by itself, beside what it is about: `stream.watchdog`, `stream.pipeline`, `app`
 """
 
 

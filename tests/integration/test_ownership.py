@@ -143,6 +143,8 @@ async def test_what_a_worker_has_stored_the_database_still_has(desk):
     await desk.apply(desk.log.customer(3), progress={OURS: Progress(1, 2)})
     await desk.apply(progress={OURS: Progress(2, 3)})  # and the worker that lagged behind another one may know of less
     await desk.apply(desk.log.customer(4), progress={OURS: Progress(2, 2)})
+    async with claim(desk.store, [OURS]) as claimed:
+        assert claimed.owners == {OURS: Owner(None, 2, 4)}
 
 
 @pytest.mark.parametrize("stored", [2, 0, None], ids=["less", "nothing", "no row"])

@@ -5,8 +5,9 @@ import tempfile
 
 import pytest
 
+from mergeline.errors import SetupError
 from mergeline.store import sorting
-from mergeline.store.sorting import NoRoom, SortedRows
+from mergeline.store.sorting import SortedRows
 
 
 @pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 99, 1_000])
@@ -23,7 +24,7 @@ def test_all_rows_come_back_in_order(monkeypatch, number):
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nothing")
-    with pytest.raises(NoRoom, match=r"The folder for temporary files: Not a directory.* set TMPDIR"):
+    with pytest.raises(SetupError, match=r"The folder for temporary files: Not a directory.* set TMPDIR"):
         SortedRows(1)
 
 

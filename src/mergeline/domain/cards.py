@@ -64,11 +64,10 @@ def decide_cards(state: State, prepared: Prepared, root_id: int, merge: Merge | 
 def registered_card(prepared: Prepared, command: RegisterCard) -> Card:
     """A new card that belongs to nobody."""
     (card,) = prepared.card_adds
-    series_id = card.series.id if card.series is not None else 0
     return Card(
         org_id=command.org_id,
         number=command.number,
-        series_id=series_id,
+        series_id=_series_of(card).id,
         external_id=command.external_id,
         customer_id=None,
         label=card.label,

@@ -21,7 +21,7 @@ from mergeline.domain.vocabulary import ErrorCode, Status, WarningCode
 def decide(state: State, prepared: Prepared, now: datetime, limits: Limits) -> Decision:
     """The decision on one request; every error of the first stage that fails, or everything that changes."""
     if prepared.errors:
-        return rejected(now, prepared.errors)
+        return _rejected(now, prepared.errors)
     command = prepared.request.command
     match command:
         case UpdateIdentifiers():
@@ -34,7 +34,7 @@ def decide(state: State, prepared: Prepared, now: datetime, limits: Limits) -> D
             return Decision(Status.APPLIED, now, registered_card=registered_card(prepared, command))
 
 
-def rejected(now: datetime, errors: tuple[Problem, ...], version_of: int | None = None) -> Decision:
+def _rejected(now: datetime, errors: tuple[Problem, ...], version_of: int | None = None) -> Decision:
     """A rejection; `version_of` is the root, where one was looked up."""
     return Decision(Status.REJECTED, now, version_of=version_of, errors=errors)
 
@@ -44,23 +44,23 @@ def _update(state: State, prepared: Prepared, command: UpdateIdentifiers, now: d
     root = state.root(command.org_id, command.customer_id)
     if asked is None or root is None:
         text = "No such customer is registered in the org."
-        return rejected(now, (problem(ErrorCode.CUSTOMER_NOT_FOUND, text, "/customerId"),))
+        return _rejected(now, (problem(ErrorCode.CUSTOMER_NOT_FOUND, text, "/customerId"),))
     redirected: tuple[Problem, ...] = ()
     if root is not asked:
         others = (root.customer_id,)
         if prepared.catalog is not None and prepared.catalog.policies.merged_customer == "reject":
             text = "The customer was merged; the org does not redirect. customerIds names the survivor."
             error = problem(ErrorCode.CUSTOMER_MERGED, text, "/customerId", customer_ids=others)
-            return rejected(now, (error,), root.customer_id)
+            return _rejected(now, (error,), root.customer_id)
         text = "The customer was merged; the request was applied to its survivor."
         redirected = (problem(WarningCode.REDIRECTED, text, "/customerId", customer_ids=others),)
 
     identifiers = decide_identifiers(state, prepared, root, limits)
     if identifiers.errors:
-        return rejected(now, identifiers.errors, root.customer_id)
+        return _rejected(now, identifiers.errors, root.customer_id)
     cards = decide_cards(state, prepared, root.customer_id, identifiers.merge, now)
     if cards.errors:
-        return rejected(now, cards.errors, root.customer_id)
+        return _rejected(now, cards.errors, root.customer_id)
     return _applied(state, root, now, identifiers, cards, redirected)
 
 
@@ -72,7 +72,7 @@ def _register(state: State, prepared: Prepared, command: RegisterCustomer, now: 
     created = Customer(command.org_id, command.customer_id, None, 0, registered_at)
     identifiers = decide_identifiers(state, prepared, created, limits)
     if identifiers.errors:
-        return rejected(now, identifiers.errors)
+        return _rejected(now, identifiers.errors)
     decision = _applied(state, created, now, identifiers, NO_CARDS, ())
     return replace(decision, status=Status.APPLIED, registered=created)
 

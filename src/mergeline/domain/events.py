@@ -19,7 +19,7 @@ from mergeline.domain.catalog import Catalog
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
 from mergeline.domain.messages import Header, Outgoing
 from mergeline.domain.prepare import Prepared
-from mergeline.domain.vocabulary import ErrorCode, EventType, Status, Topic
+from mergeline.domain.vocabulary import OUTCOME_TOPICS, ErrorCode, EventType, Status, Topic
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mergeline:events")
 _IN_NAMESPACE: Final = sha1(NAMESPACE.bytes, usedforsecurity=False)
@@ -99,12 +99,16 @@ _CARDS: Final = {
 
 def event_id(org_id: int, request_id: str, topic: str, position: int) -> str:
     """UUIDv5 of org, request id, topic (without prefix) and the event's position in it for this request."""
-    return _uuid5(f"{_names(org_id, request_id)}{topic}:{position}")
+    return _event_id(_names(org_id, request_id), topic, position)
 
 
 def reused_event_id(org_id: int, request_id: str, body_sha256: bytes) -> str:
     """The id of the outcome that says that a request id was used before with another body."""
     return _uuid5(f"{_names(org_id, request_id)}reused:{body_sha256.hex()}")
+
+
+def _event_id(names: str, topic: str, position: int) -> str:
+    return _uuid5(f"{names}{topic}:{position}")
 
 
 def _names(org_id: int, request_id: str) -> str:
@@ -166,8 +170,7 @@ def reused(request: Request, at: datetime) -> Outgoing:
 
 def repeated(outgoing: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
     """The stored outcome among the records of a decided request, flagged as a duplicate."""
-    outcomes = (Topic.UPDATE_OUTCOMES, Topic.REGISTRATION_OUTCOMES)
-    return tuple(again(record) for record in outgoing if record.topic in outcomes)
+    return tuple(again(record) for record in outgoing if record.topic in OUTCOME_TOPICS.values())
 
 
 def again(record: Outgoing) -> Outgoing:
@@ -273,7 +276,7 @@ class _Draft:
         subject = key.encode()
         headers: tuple[Header, ...] = (
             _SPECVERSION,
-            ("ce_id", _uuid5(f"{self.names}{kind.topic}:{position}").encode()),
+            ("ce_id", _event_id(self.names, kind.topic, position).encode()),
             kind.type,
             _SOURCE,
             self.time,

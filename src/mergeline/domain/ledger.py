@@ -2,7 +2,7 @@
 
 In: a message and ledger rows. Out: one `Meaning`. Never: two places that decide this.
 
-| ledger has this request id | body  | origin | place | -> |
+| ledger has this request id | body  | origin | at    | -> |
 | ---                        | ---   | ---    | ---   | -- |
 | no                         |       |        |       | DECIDE |
 | yes                        | same  | same   | same  | ANSWERED: publish the stored bytes again |
@@ -10,7 +10,7 @@ In: a message and ledger rows. Out: one `Meaning`. Never: two places that decide
 | yes                        | same  | other  |       | REPEAT: the stored outcome again, flagged |
 | yes                        | other |        |       | REUSED: an outcome that says so |
 
-`origin` is where the producer put the message, `place` where apply read it. A message whose own row (of a repeat,
+`origin` is where the producer put the message, `at` where apply read it. A message whose own row (of a repeat,
 a reuse, a dead letter) is there already follows rows two and three. A dead letter decides nothing: a later
 message under its request id is decided.
 """

@@ -92,7 +92,7 @@ Instant = Annotated[datetime, BeforeValidator(instant)]
 
 
 class Strict(BaseModel):
-    """camelCase on the wire, no unknown field, no coercion, frozen; `null` means left out."""
+    """camelCase on the wire, no unknown field, no coercion, frozen; `null` means left out, where a field may be."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", alias_generator=to_camel)
 

@@ -1,4 +1,4 @@
-"""The words of the house: topics, identifier types, card statuses, codes (SPEC sections 1 to 5).
+"""The words of the house: topics, card statuses, codes (SPEC sections 1 to 5).
 
 In: nothing. Out: constants that code, schemas and docs share. Never: logic beyond a look-up.
 """

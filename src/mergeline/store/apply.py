@@ -74,7 +74,7 @@ class Store:
         Args:
             messages: what was read, in order within each partition.
             progress: how far partitions got before; raised together with the batch.
-            horizons: the highest offset of each partition that the ledger has an answer for (`ownership.horizons`).
+            horizons: the highest offset of each partition that the ledger has an answer for (`Claim.horizons`).
             forced: messages, by where they were read, that become dead letters `PROCESSING_FAILED` with this text.
             check_runs: told how many dead letters in a row each origin partition has now; may raise to undo it all.
 

@@ -9,6 +9,7 @@ the text of a database error (its DETAIL carries values of the request), or a se
         ├── BatchTooLarge   a batch names or holds more than one transaction may lock or read: halve it
         ├── CatalogRefused  a catalog drops what stored data rests on: an operator changes the file
         ├── Unsettled       owners kept changing while they were locked, or a commit is no promise: try again
+        ├── WrongEncoding   the database is not in UTF-8: somebody makes another (`store.migrations`)
         └── Overtaken       rows changed in spite of the locks: try again (a lock is missing somewhere)
 """
 

@@ -1,6 +1,6 @@
 """Statements by name: those of `queries.sql`, and of files like it.
 
-In: a file of a package. Out: `SQL`, text by name. Never: a statement put together from parts.
+In: a file of a package. Out: `SQL`, text by name. Never: a value in a statement's text.
 """
 
 import re

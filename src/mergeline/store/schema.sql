@@ -1,6 +1,6 @@
 -- mergeline's tables: the truth. `migrations/` lead to exactly this (a test compares the catalogs of both).
 --
--- * Every primary key but those of `ledger`, `partition_owner`, `topic_incarnation` and `migration` starts with org_id,
+-- * Every primary key but those of `partition_owner`, `topic_incarnation` and `migration` starts with org_id,
 --   so that the tables can be hash-partitioned, or distributed by org_id, without a rewrite.
 -- * Text is compared byte for byte ("C"): exactly as it was sent, and no index depends on the locale of a machine.
 -- * No foreign keys. An owner must be registered *and living*, which none can say; the advisory locks guarantee it,
@@ -75,7 +75,7 @@ create table merge (
     merge_id uuid not null,
     request_id text collate "C" not null,
     merged_at timestamptz not null,
-    moved jsonb not null, -- the data of the merge event: matched, movedIdentifiers, movedCards, repointedCustomerIds
+    moved jsonb not null, -- the data of the merge event, but for what all events have
     primary key (org_id, victim_id)
 );
 

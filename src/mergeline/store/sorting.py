@@ -12,14 +12,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Final, Self
 
-from mergeline.errors import MergelineError
+from mergeline.errors import SetupError
 
 ROWS_IN_MEMORY_MAX: Final = 400_000
 BUFFER_BYTES: Final = 48 * 1024
-
-
-class NoRoom(MergelineError):
-    """There is nowhere to sort on disk."""
 
 
 class SortedRows:
@@ -72,9 +68,11 @@ class SortedRows:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """Raises `NoRoom` where the file cannot be written."""
+    """Raises `SetupError` where the file cannot be written."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or "none can be written to"
-        raise NoRoom(f"The folder for temporary files: {reason}. Mount one with room at /tmp, or set TMPDIR.") from None
+        raise SetupError(
+            f"The folder for temporary files: {reason}. Mount one with room at /tmp, or set TMPDIR."
+        ) from None

@@ -2,8 +2,8 @@
 
 In: a connection of asyncpg, and optionally whom to tell of each statement before it is sent (the seam at which tests
 hold a schedule, count and observe). Out: rows, counts, transactions. Never: another way to the database around it,
-but for `migrations`, whose scripts have no names. A statement is a round trip, which under load takes longer than most
-of the work that it asks for: so they are few.
+but for what comes before there are tables (`migrations`) or a pool (`connecting`). A statement is a round trip, which
+under load takes longer than most of the work that it asks for: so they are few.
 
 A column travels as the text of an array, and PostgreSQL reads it there: of a list, asyncpg asks whether each element
 is a list again, through an abstract base class, which took a tenth of a batch.

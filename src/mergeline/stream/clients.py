@@ -33,6 +33,8 @@ assert unpacking  # noqa: S101 - whoever makes a client reads with it
 
 POLL_MS: Final = 250
 POLL_RECORDS_MAX: Final = 2_000
+TRANSACTIONAL_ID_PREFIX: Final = "mergeline-"
+"""One prefixed ACL covers every transactional id."""
 DENIALS: Final = (
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -165,7 +167,7 @@ def denied(settings: Settings, what: str) -> str:
     return (
         f"Kafka at {settings.kafka_bootstrap_servers} denies this principal: {what}. Grant that (ACLs). A worker "
         f"needs Read on what it reads, Write on what it writes, Read on the group {settings.group_id}, Describe and "
-        "Write on transactional ids that begin with mergeline-: deploy/README.md has the table."
+        f"Write on transactional ids that begin with {TRANSACTIONAL_ID_PREFIX}: deploy/README.md has the table."
     )
 
 

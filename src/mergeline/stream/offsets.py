@@ -69,7 +69,7 @@ class Offsets:
         return found
 
     async def topic_ids(self, names: Sequence[str]) -> TopicIds:
-        """As `requests.topic_ids`.
+        """As `protocol.topic_ids`.
 
         Raises:
             Retriable: if the broker does not answer in time.

@@ -5,13 +5,11 @@ In: settings. Out: started `Publisher`s. Never: two producers with one transacti
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from mergeline.settings import Settings
+from mergeline.stream.clients import TRANSACTIONAL_ID_PREFIX
 from mergeline.stream.publisher import Publisher
-
-TRANSACTIONAL_ID_PREFIX: Final = "mergeline-"
-"""One prefixed ACL covers every transactional id."""
 
 
 class Producers:

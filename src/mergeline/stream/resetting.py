@@ -30,11 +30,11 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import IDLE_MS_MAX, START, Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import TRANSACTIONAL_ID_PREFIX, client_options, started
 from mergeline.stream.group import check_idle, commit, committed_offsets
 from mergeline.stream.incarnations import topics_read
 from mergeline.stream.leftovers import records_of
-from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX, Producers
+from mergeline.stream.producers import Producers
 from mergeline.stream.protocol import topic_ids
 from mergeline.stream.publisher import PublishFailed
 from mergeline.stream.topics import full_name, partitions_of

@@ -11,13 +11,14 @@ from aiokafka import TopicPartition
 
 from mergeline.domain.incarnations import FIRST
 from mergeline.domain.messages import Place
-from mergeline.domain.vocabulary import INPUT_TOPICS
+from mergeline.domain.vocabulary import INPUT_TOPICS, Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation
+from mergeline.stream.group import committed_offsets
 from mergeline.stream.origin import place_of
 from mergeline.stream.protocol import TopicIds, topic_ids
-from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partitions_of, read_configs
+from mergeline.stream.topics import DAY_MS, admin, existing_partitions, full_name, kept_ms, partitions_of, read_configs
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,13 @@ async def read_deliverable(settings: Settings) -> Deliverable:
     """
     names = [full_name(settings, topic) for topic in INPUT_TOPICS]
     async with admin(settings) as client:
-        await partitions_of(client, names)
+        counts = await partitions_of(client, names)
+        internal = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
+        counts[internal] = (await existing_partitions(client)).get(internal, 0)
         configs, hidden = await read_configs(client, names)
-        offsets = await client.list_consumer_group_offsets(settings.group_id)
-        committed = {
-            partition: known.offset
-            for partition, known in offsets.items()
-            if partition.topic.startswith(settings.topic_prefix) and known.offset >= 0
-        }
+        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        offsets = await committed_offsets(settings, client, partitions)
+        committed = {partition: known.offset for partition, known in offsets.items()}
         ids = await topic_ids(client._send_request, sorted({partition.topic for partition in committed}))  # noqa: SLF001
     if hidden:
         raise SetupError(

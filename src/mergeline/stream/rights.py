@@ -17,8 +17,7 @@ from aiokafka.errors import (
 from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_letter_topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.stream.clients import denied
-from mergeline.stream.producers import TRANSACTIONAL_ID_PREFIX
+from mergeline.stream.clients import TRANSACTIONAL_ID_PREFIX, denied
 from mergeline.stream.protocol import GroupRequest, TopicsRequest
 from mergeline.stream.topics import full_name
 

@@ -94,7 +94,7 @@ class Watchdog:
                 self._fail(Stalled(f"nothing done for {self._timeout_s:.0f} s of {stalled}"))
 
     def look(self, lags: Mapping[TopicPartition, tuple[int, int]]) -> list[TopicPartition]:
-        """The partitions that have stood still for `CHECKS` looks in a row."""
+        """The partitions that have stood still for `CHECKS` looks in a row behind the first."""
         stood = {}
         for partition, (position, end) in lags.items():
             if position < end:

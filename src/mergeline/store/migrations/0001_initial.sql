@@ -1,10 +1,4 @@
--- mergeline's tables: the truth. `migrations/` lead to exactly this (a test compares the catalogs of both).
---
--- * Every primary key but those of `ledger`, `partition_owner` and `migration` starts with org_id, so that the
---   tables can be hash-partitioned, or distributed by org_id, without a rewrite.
--- * Text is compared byte for byte ("C"): exactly as it was sent, and no index depends on the locale of a machine.
--- * No foreign keys. An owner must be registered *and living*, which none can say; the advisory locks guarantee it,
---   each write names what it replaces, and `mergeline verify` checks it.
+-- The first tables, as they were made; what they are for, and how they stand now, `schema.sql` says.
 
 -- One schema, the first of the search path, holds everything; the functions below keep to it.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
