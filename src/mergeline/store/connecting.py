@@ -14,7 +14,16 @@ from typing import Final
 import asyncpg
 from asyncpg.connection import LoggedQuery
 
-from mergeline.store.pool import ANSWER_SLACK_S, CONNECT_TIMEOUT_S, let_the_server_notice
+from mergeline.store.pool import (
+    ANSWER_SLACK_S,
+    CONNECT_TIMEOUT_S,
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    KEEPALIVES_MAX,
+    SERVER_SETTINGS,
+    UNACKNOWLEDGED_MS_MAX,
+    let_the_server_notice,
+)
 from mergeline.store.queries import SQL
 from mergeline.store.statements import GIVEN_UP, Connection
 
@@ -26,12 +35,12 @@ LOOK_EVERY_S: Final = 5.0
 SILENCES_MAX: Final = 3
 """So many looks in a row without an answer, each of twice `CONNECT_TIMEOUT_S` at most: within a minute in all."""
 SERVER_GONE_AFTER: Final = {
-    "TCP_KEEPIDLE": 5,
-    "TCP_KEEPINTVL": 2,
-    "TCP_KEEPCNT": 3,
-    "TCP_USER_TIMEOUT": 11_000,  # ms; the others are seconds, and a count
+    "TCP_KEEPIDLE": KEEPALIVE_IDLE_S,
+    "TCP_KEEPINTVL": KEEPALIVE_INTERVAL_S,
+    "TCP_KEEPCNT": KEEPALIVES_MAX,
+    "TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS_MAX,
 }
-"""11 s, as the server is told of us; a system that has not all of these goes by the looks alone."""
+"""As the server is told of us; a system that has not all of these goes by the looks alone."""
 
 
 @asynccontextmanager
@@ -46,12 +55,7 @@ async def connecting(database_url: str, statement_ms_max: int) -> AsyncIterator[
         TimeoutError: where nothing answers (any more).
         asyncpg.InterfaceError: for an error of the system (OSError) that ended the connection inside the block.
     """
-    connection = await asyncpg.connect(
-        database_url,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=statement_ms_max / 1000 + ANSWER_SLACK_S,
-        server_settings={"application_name": "mergeline"},
-    )
+    connection = await _connect(database_url, statement_ms_max / 1000 + ANSWER_SLACK_S)
     silent = asyncio.Event()
     _end_with_what_is_given_up(connection, silent)
     _notice_the_server_gone(connection)
@@ -71,6 +75,15 @@ async def connecting(database_url: str, statement_ms_max: int) -> AsyncIterator[
         watching.cancel()
         with suppress(TimeoutError):
             await connection.close(timeout=GIVEN_UP_WITHIN_S)
+
+
+async def _connect(database_url: str, command_timeout_s: float) -> Connection:
+    return await asyncpg.connect(
+        database_url,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=command_timeout_s,
+        server_settings=SERVER_SETTINGS,
+    )
 
 
 def _end_with_what_is_given_up(connection: Connection, silent: asyncio.Event) -> None:
@@ -110,12 +123,7 @@ async def _until_silent(database_url: str, connection: Connection, silent: async
 async def _answers(database_url: str) -> bool:
     """Whether a new connection is answered, or refused in words."""
     try:
-        asking = await asyncpg.connect(
-            database_url,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=CONNECT_TIMEOUT_S,
-            server_settings={"application_name": "mergeline"},
-        )
+        asking = await _connect(database_url, CONNECT_TIMEOUT_S)
         try:
             await asking.fetchval(SQL["now"])
         finally:

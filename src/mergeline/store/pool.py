@@ -16,13 +16,19 @@ ACQUIRE_TIMEOUT_S: Final = 30.0
 ANSWER_SLACK_S: Final = 3.0
 """Above the server's own time-out: for a server, or a network, that says nothing at all any more."""
 CONNECTION_IDLE_S_MAX: Final = 300.0
+SERVER_SETTINGS: Final = {"application_name": "mergeline"}
+KEEPALIVE_IDLE_S: Final = 5
+KEEPALIVE_INTERVAL_S: Final = 2
+KEEPALIVES_MAX: Final = 3
+UNACKNOWLEDGED_MS_MAX: Final = 11_000
+"""What was sent: as long as the three above take together. By a system's defaults it would be hours."""
 PEER_GONE_AFTER: Final = {
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "11000",  # what was sent, and is never acknowledged
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+    "tcp_keepalives_count": str(KEEPALIVES_MAX),
+    "tcp_user_timeout": str(UNACKNOWLEDGED_MS_MAX),
 }
-"""11 s, in settings of the server for this connection; by its defaults it would be hours."""
+"""In settings of the server for this connection."""
 
 
 async def open_pool(database_url: str, connections_max: int, statement_ms_max: int) -> asyncpg.Pool:
@@ -41,7 +47,7 @@ async def open_pool(database_url: str, connections_max: int, statement_ms_max: i
         command_timeout=statement_ms_max / 1000 + ANSWER_SLACK_S,
         max_inactive_connection_lifetime=CONNECTION_IDLE_S_MAX,
         max_cached_statement_lifetime=0,  # for ever: what is prepared once is not prepared again under locks
-        server_settings={"application_name": "mergeline"},
+        server_settings=SERVER_SETTINGS,
         # All that is set is set for a transaction, so there is nothing to reset, and a round trip to save.
         reset=_leave,
         init=let_the_server_notice,
