@@ -14,6 +14,7 @@ from mergeline.store import published as module
 from mergeline.store.migrations import pending
 from mergeline.store.published import Window, database_time, first_day, published, published_for
 from mergeline.store.showing import decided_among
+from mergeline.store.statements import Statements
 
 WEEK = timedelta(days=7)
 
@@ -97,7 +98,7 @@ async def test_the_first_day_is_that_of_the_oldest_partition(sql, desk):
     today = await sql.fetchval("select current_date")
     async with sql.transaction():
         await sql.execute("select ledger_add_day($1)", today - timedelta(days=20))
-        assert await first_day(sql) == today - timedelta(days=20)
+        assert await first_day(Statements(sql)) == today - timedelta(days=20)
         await sql.execute("select ledger_drop_day($1)", today - timedelta(days=20))
 
 
@@ -124,7 +125,7 @@ async def test_who_sends_again_needs_to_read_three_tables_and_no_more(sql, sprea
         assert await pending(connection) == []
         assert await decided_among(connection, [(ORG, "r-1")]) == {(ORG, "r-1")}
         assert ids(await rows(connection))[1:] == EXPECTED
-        assert await first_day(connection) is not None
+        assert await first_day(Statements(connection)) is not None
         assert len(await published_for(connection, ORG, "r-1")) == 1
     finally:
         await connection.close()

@@ -123,4 +123,8 @@ id_type = click.IntRange(1, ID_MAX)
 org_id_type = id_type
 ledger_org_type = click.IntRange(0, ID_MAX)
 """0: of a dead letter that names no org."""
+timeout_option = functools.partial(
+    click.option, "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True
+)
+"""How long a command waits for an answer before it gives up, with a `help` of its own."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for a program.")

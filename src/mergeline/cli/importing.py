@@ -21,7 +21,7 @@ from mergeline.cli.arriving import at_hand
 from mergeline.cli.exchange import Exchange, Item
 from mergeline.cli.files import TOPICS, BadLine, Format, Kind, Registration, format_of, read_lines, read_registrations
 from mergeline.cli.following import Answer, Identity
-from mergeline.cli.group import json_option, with_settings
+from mergeline.cli.group import json_option, timeout_option, with_settings
 from mergeline.cli.output import note, print_json, progress
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
@@ -39,14 +39,7 @@ REASONS_SHOWN_MAX: Final = 20
     type=click.Choice(["jsonl", "csv"]),
     help="Else by the name: .csv is CSV, all else JSON Lines.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=60.0,
-    show_default=True,
-    help="Seconds without any answer after which to give up waiting.",
-)
+@timeout_option(help="Seconds without any answer after which to give up waiting.")
 @click.option("--no-wait", is_flag=True, help="Send only; do not wait for the outcomes.")
 @click.option(
     "--rejects",

@@ -29,7 +29,7 @@ from mergeline.domain.vocabulary import EVENT_TOPICS
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
 from mergeline.store.published import STATEMENT_MS_MAX, Window, database_time, first_day, published, published_for
-from mergeline.store.statements import Connection
+from mergeline.store.statements import Connection, Statements
 from mergeline.stream.topics import admin, existing_partitions, full_name, topic_plan
 
 PAGE: Final = 1_000
@@ -178,7 +178,7 @@ class _Run:
                     yield [row]
             return
         since = wanted.since or ALWAYS
-        first = await first_day(connection)
+        first = await first_day(Statements(connection))
         if first is not None and since.date() < first:
             note(
                 f"the ledger begins on {first}: what was decided before is not in it (it keeps "

@@ -20,7 +20,7 @@ from mergeline.cli.events import STYLES
 from mergeline.cli.exchange import Exchange, Item
 from mergeline.cli.files import Line, judged, read_lines
 from mergeline.cli.following import Answer, Identity
-from mergeline.cli.group import json_option, with_settings
+from mergeline.cli.group import json_option, timeout_option, with_settings
 from mergeline.cli.output import console, note, print_json, progress
 from mergeline.domain.messages import DeadLetterReason
 from mergeline.domain.routing import UNREAD, routing_key
@@ -33,14 +33,7 @@ from mergeline.settings import Settings
 @click.option("--topic", type=click.Choice([*map(str, INPUT_TOPICS)]), default=str(Topic.IDENTIFIER_UPDATES),
               show_default=True, help="Where to.")  # fmt: skip
 @click.option("--wait", is_flag=True, help="Print the outcome of each line; exit status 1 if one is rejected.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=60.0,
-    show_default=True,
-    help="With --wait: seconds without any answer after which to give up.",
-)
+@timeout_option(help="With --wait: seconds without any answer after which to give up.")
 @json_option
 @with_settings
 def send(settings: Settings, file: IO[bytes], topic: str, timeout_s: float, *, wait: bool, as_json: bool) -> None:

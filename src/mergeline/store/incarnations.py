@@ -17,6 +17,7 @@ from mergeline.domain.ledger import LedgerRow
 from mergeline.domain.messages import Place
 from mergeline.store.apply import EMPTY
 from mergeline.store.progress import Progress, write_progress
+from mergeline.store.published import first_day
 from mergeline.store.rows import ledger_row_of
 from mergeline.store.statements import Statements, bounds
 
@@ -70,9 +71,8 @@ class Turn:
             behind = rows[-1]["at_partition"], rows[-1]["at_offset"]
 
     async def first_day(self) -> date | None:
-        """The first day that the ledger remembers; None of one without days."""
-        found: date | None = await self._db.fetch_value("ledger_first_day")
-        return found
+        """The first day that the ledger has, as the reset sees it; None for one without days."""
+        return await first_day(self._db)
 
     async def hold(self) -> None:
         """Show the database that whoever holds the rows is awake."""

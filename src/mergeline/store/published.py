@@ -37,9 +37,9 @@ class Window:
     org_id: int | None = None
 
 
-async def first_day(connection: Connection) -> date | None:
+async def first_day(db: Statements) -> date | None:
     """The first day that the ledger has; None for one without days."""
-    found: date | None = await Statements(connection).fetch_value("ledger_first_day")
+    found: date | None = await db.fetch_value("ledger_first_day")
     return found
 
 
