@@ -6,13 +6,16 @@ what was stored (`Forgotten` instead).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mergeline.domain.batch import Verdict
 from mergeline.domain.messages import Message, Place
 from mergeline.store.failures import Forgotten
 from mergeline.store.parts import NOTHING, Parts, write_parts
 from mergeline.store.statements import Statements, columns_of
+
+NO_HORIZON: Final = -1
+"""The horizon of a partition of which the ledger has no answer."""
 
 
 class Progress(NamedTuple):
@@ -23,6 +26,17 @@ class Progress(NamedTuple):
     answered_offset: int | None = None
     """The first offset not known to be stored: the database must say this much, or more. None of whoever is not the
     partition's owner, and answers nothing there."""
+
+    def stored(self, end: int, horizon: int) -> "Progress":
+        """Once messages are stored up to `end` (exclusive).
+
+        Args:
+            end: of the partition.
+            horizon: the highest offset that the ledger had an answer for before: no batch writes those down.
+        """
+        if self.answered_offset is None or end <= horizon + 1:
+            return self
+        return self._replace(answered_offset=max(self.answered_offset, end))
 
 
 def progress_behind(
@@ -37,9 +51,7 @@ def progress_behind(
     """
     ends = {message.at[:2]: message.at.offset + 1 for message in messages}  # offsets rise
     return {
-        place: known._replace(answered_offset=max(known.answered_offset, end))
-        if known.answered_offset is not None and (end := ends.get((*place,), 0)) > horizons.get(place, -1) + 1
-        else known
+        place: known.stored(ends.get((*place,), 0), horizons.get(place, NO_HORIZON))
         for place, known in progress.items()
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from mergeline.domain.messages import Place
 from mergeline.store.failures import Forgotten
 from mergeline.store.ownership import Owner
-from mergeline.store.progress import Progress
+from mergeline.store.progress import NO_HORIZON, Progress
 
 
 class Reached:
@@ -30,9 +30,9 @@ class Reached:
         Raises:
             Forgotten: if a row, now locked, says less than what was stored here.
         """
-        for place, known in self._progress.items():
+        for place in self._progress:
             found = owners[place].answered_offset
-            if found is None or found < (known.answered_offset or 0):
+            if found is None or found < self._answered(place):
                 raise Forgotten
 
     def acquired(
@@ -64,9 +64,7 @@ class Reached:
 
     def stored(self, place: Place, last: int) -> None:
         """A batch has answered up to this offset."""
-        if last > self.horizons.get(place, -1):  # what was in the ledger before, no batch has written down
-            answered = max(last + 1, self._answered(place))
-            self._progress[place] = self._progress[place]._replace(answered_offset=answered)
+        self._progress[place] = self._progress[place].stored(last + 1, self.horizons.get(place, NO_HORIZON))
 
     def published(self, ends: Mapping[Place, int]) -> bool:
         """Whether one of these went beyond what is answered: no batch says so to the database."""
