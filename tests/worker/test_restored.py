@@ -93,14 +93,19 @@ def ids(records):
     return {name: event_id for name, event_id in found.items() if not name.startswith("now-")}
 
 
-async def test_offsets_from_before_the_backup_have_the_rest_decided_again_under_the_same_ids(restored):
-    world, topic, settings = restored
-    first = ids(world.records[OUTCOMES])
-    await go_back(world, topic)
+async def decides_the_rest_again(world, settings, first):
+    """A worker answers each request since the backup once, under the event id that it had; then all are known."""
     again = await published_by_a_worker(world, settings)
     assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
     assert again.items() <= first.items()
     assert await known(world) == set(first)
+
+
+async def test_offsets_from_before_the_backup_have_the_rest_decided_again_under_the_same_ids(restored):
+    world, topic, settings = restored
+    first = ids(world.records[OUTCOMES])
+    await go_back(world, topic)
+    await decides_the_rest_again(world, settings, first)
 
 
 async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(restored):
@@ -112,10 +117,7 @@ async def test_without_that_no_worker_goes_on_and_it_says_how_far_to_go_back(res
     named = {int(number): int(offset) for number, offset in re.findall(rf"{re.escape(topic)} (\d+) to (\d+)", said)}
     assert named
     await go_back(world, topic, named)
-    again = await published_by_a_worker(world, settings)
-    assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
-    assert again.items() <= first.items()
-    assert await known(world) == set(first)
+    await decides_the_rest_again(world, settings, first)
 
 
 async def test_nor_does_one_that_is_told_otherwise_who_keys_the_requests(restored):
@@ -179,10 +181,7 @@ async def test_the_command_that_it_names_sets_back_just_that(restored):
     assert asked_back(await world.document("offsets", **settings)) == {}
     assert (await world.document("offsets", "rewind", "--yes", **settings))["changed"] is False
 
-    again = await published_by_a_worker(world, settings)
-    assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
-    assert again.items() <= first.items()
-    assert await known(world) == set(first)
+    await decides_the_rest_again(world, settings, first)
 
 
 async def test_what_expired_meanwhile_is_said_and_the_rest_is_set_back(restored):
@@ -232,10 +231,7 @@ async def test_what_was_answered_since_it_was_told_otherwise_who_keys_is_read_ag
         else:
             assert done.items() >= noticed.items() != set()
             assert {one: offset for one, offset in (await world.committed()).items() if offset > before[one]} == {}
-        again = await published_by_a_worker(world, {})
-        assert set(again) == {f"after-{customer}" for customer in CUSTOMERS}
-        assert again.items() <= first.items()
-        assert await known(world) == set(first)
+        await decides_the_rest_again(world, {}, first)
         world.kill_workers()
         await databases.drop(postgres.database_url, backup)
 

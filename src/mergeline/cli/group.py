@@ -128,3 +128,4 @@ timeout_option = functools.partial(
 )
 """How long a command waits for an answer before it gives up, with a `help` of its own."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for a program.")
+yes_option = click.option("--yes", is_flag=True, help="Do it. Without this, it is only said what would be done.")

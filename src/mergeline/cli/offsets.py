@@ -5,19 +5,25 @@ unless it was said with --yes.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import click
+from aiokafka.admin import AIOKafkaAdminClient
 from rich.text import Text
 
-from mergeline.cli.group import json_option, with_settings
+from mergeline.cli.group import json_option, with_settings, yes_option
 from mergeline.cli.output import console, lay_out, print_json, table
 from mergeline.database import connected
 from mergeline.settings import Settings
+from mergeline.store.statements import Connection
 from mergeline.stream import rewinding
 from mergeline.stream.rewinding import Standing
 from mergeline.stream.topics import admin
+
+Ask = Callable[[Settings, AIOKafkaAdminClient, Connection], Awaitable[list[Standing]]]
 
 
 @click.group(invoke_without_command=True, short_help="Whether the group is beyond what the database knows.")
@@ -45,7 +51,7 @@ def offsets(context: click.Context, *, as_json: bool) -> None:
 
 @with_settings
 def _show(settings: Settings, *, as_json: bool) -> None:
-    found = asyncio.run(_standings(settings))
+    found = asyncio.run(_ask(settings, rewinding.standings))
     todo = [one for one in found if one.problem is not None or one.back_to() is not None]
     if as_json:
         print_json({"partitions": [as_document(one, one.back_to()) for one in found]})
@@ -63,7 +69,7 @@ def _show(settings: Settings, *, as_json: bool) -> None:
 @click.option("--to-start", is_flag=True,
               help="To the start of the logs: where MERGELINE_REQUESTS_KEYED was changed since the backup, so that the "
                    "database does not know what it lacks.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do it. Without this, it is only said what would be done.")
+@yes_option
 @json_option
 @with_settings
 def rewind(settings: Settings, *, to_start: bool, yes: bool, as_json: bool) -> None:
@@ -80,7 +86,7 @@ def rewind(settings: Settings, *, to_start: bool, yes: bool, as_json: bool) -> N
       mergeline offsets rewind              say what would be done
       mergeline offsets rewind --yes        do it
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    found = asyncio.run(_rewind(settings, to_start=to_start, change=yes))
+    found = asyncio.run(_ask(settings, partial(rewinding.rewind, to_start=to_start, change=yes)))
     back = [one.back_to(to_start=to_start) for one in found]
     if as_json:
         documents = [as_document(one, to) for one, to in zip(found, back, strict=True)]
@@ -102,14 +108,9 @@ def _say(count: int, *, changed: bool, stuck: bool) -> None:
     console().print(f"\n{said}{' Workers still stop at what is said above.' if stuck else then}", soft_wrap=True)
 
 
-async def _standings(settings: Settings) -> list[Standing]:
+async def _ask(settings: Settings, ask: Ask) -> list[Standing]:
     async with admin(settings) as client, connected(settings) as connection:
-        return await rewinding.standings(settings, client, connection)
-
-
-async def _rewind(settings: Settings, **how: bool) -> list[Standing]:
-    async with admin(settings) as client, connected(settings) as connection:
-        return await rewinding.rewind(settings, client, connection, **how)
+        return await ask(settings, client, connection)
 
 
 def as_document(one: Standing, back_to: int | None) -> dict[str, Any]:

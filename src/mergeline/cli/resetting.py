@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mergeline.cli.group import json_option, with_settings
+from mergeline.cli.group import json_option, with_settings, yes_option
 from mergeline.cli.output import console, print_json
 from mergeline.database import connected
 from mergeline.settings import Settings
@@ -26,7 +26,7 @@ from mergeline.stream.topics import admin
 @click.option("--same-id", is_flag=True,
               help="Although its id is the one that is known, since Kafka was restored from an older copy; or although "
                    "brokers give topics no ids.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do it. Without this, it is only said what would be done.")
+@yes_option
 @json_option
 @with_settings
 def reset(loaded: Settings, topic: str, *, keep_offsets: bool, same_id: bool, yes: bool, as_json: bool) -> None:

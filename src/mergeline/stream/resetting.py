@@ -184,7 +184,7 @@ async def _begin(settings: Settings, client: AIOKafkaAdminClient, again: Sequenc
     """Set the group's offsets to the start of the topics that are read again; where the first, made anew, begins."""
     starts = await _starts(settings, client, again)
     own = {partition: start for partition, start in starts.items() if partition.topic == again[0]}
-    await _commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
+    await commit(settings, client, {partition: start for partition, start in starts.items() if partition not in own})
     return own
 
 
@@ -227,13 +227,6 @@ async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequen
     return found
 
 
-async def _commit(
-    settings: Settings, client: AIOKafkaAdminClient, ends: Mapping[TopicPartition, int], mark: Mark = NO_MARK
-) -> None:
-    """As `commit`, with the mark beside each offset."""
-    await commit(settings, client, ends, str(mark))
-
-
 async def _publish(
     settings: Settings, client: AIOKafkaAdminClient, turn: Turn, starts: Mapping[TopicPartition, int]
 ) -> tuple[int, int]:
@@ -258,7 +251,7 @@ async def _publish(
         try:
             async with _while_locked():
                 done = await _mark(settings, client, starts)
-                await _commit(settings, client, starts, done)  # which is refused where the group has members
+                await commit(settings, client, starts, str(done))  # which is refused where the group has members
 
             async def publish(records: Sequence[Outgoing], last: Coordinate) -> None:
                 mark = Mark(number, last.partition, last.offset)
@@ -266,7 +259,7 @@ async def _publish(
                     records, {tp: OffsetAndMetadata(start, str(mark)) for tp, start in starts.items()}
                 )
                 if not exactly_once:
-                    await _commit(settings, client, starts, mark)
+                    await commit(settings, client, starts, str(mark))
 
             return await _published(settings, turn, done[1:] if done.incarnation == number else START, publish)
         finally:

@@ -18,7 +18,7 @@ from mergeline.store.incarnations import Incarnation
 from mergeline.stream.group import committed_offsets
 from mergeline.stream.origin import place_of
 from mergeline.stream.protocol import TopicIds, topic_ids
-from mergeline.stream.topics import DAY_MS, admin, existing_partitions, full_name, kept_ms, partitions_of, read_configs
+from mergeline.stream.topics import DAY_MS, admin, full_name, kept_ms, partitions_of, read_configs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,7 @@ async def read_deliverable(settings: Settings) -> Deliverable:
     """
     names = [full_name(settings, topic) for topic in INPUT_TOPICS]
     async with admin(settings) as client:
-        counts = await partitions_of(client, names)
-        internal = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
-        counts[internal] = (await existing_partitions(client)).get(internal, 0)
+        counts = await partitions_of(client, names, if_there=[full_name(settings, Topic.COMMANDS_BY_CUSTOMER)])
         configs, hidden = await read_configs(client, names)
         partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
         offsets = await committed_offsets(settings, client, partitions)

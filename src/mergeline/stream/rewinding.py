@@ -107,14 +107,15 @@ def judge(
         problem = None
         try:
             at = position(partition, offset, start, end, floor)
-            if place in routed and known[place].answered_offset is not None and place in horizons:
+            if place in routed and owner.answered_offset is not None and place in horizons:
                 check_published(known, {place: horizons[place]}, {place: at})
             positions[partition] = at
         except SetupError as error:
             problem = str(error)
         answered = answered_up_to(owner, horizons.get(place))
-        standing = Standing(partition, offset, owner.published_offset, answered, start, end, place in routed)
-        found.append(replace(standing, problem=problem))
+        found.append(
+            Standing(partition, offset, owner.published_offset, answered, start, end, place in routed, problem=problem)
+        )
     going_on = {place: partition for place, partition in places.items() if partition in positions}
     return found, gaps(going_on, known, horizons, positions)
 

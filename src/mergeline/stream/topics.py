@@ -140,8 +140,10 @@ async def existing_partitions(client: AIOKafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in await client.describe_topics()}
 
 
-async def partitions_of(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """The topics with their number of partitions.
+async def partitions_of(
+    client: AIOKafkaAdminClient, names: Sequence[str], *, if_there: Sequence[str] = ()
+) -> dict[str, int]:
+    """The topics with their number of partitions; those of `if_there` that do not exist are left out.
 
     Raises:
         SetupError: if one of them does not exist (or we may not see it).
@@ -153,7 +155,7 @@ async def partitions_of(client: AIOKafkaAdminClient, names: Sequence[str]) -> di
             f"Topics are missing: {', '.join(missing)}. Create them with: mergeline topics create "
             f"(or correct {variable('topic_prefix')})."
         )
-    return {name: existing[name] for name in names}
+    return {name: existing[name] for name in (*names, *if_there) if name in existing}
 
 
 async def create_topics(client: AIOKafkaAdminClient, settings: Settings, plan: Sequence[TopicSpec]) -> Created:
