@@ -1,5 +1,7 @@
 """Catalog files: YAML without its surprises, and errors that say where (SPEC section 7)."""
 
+import json
+
 import pytest
 
 from mergeline.cli.catalog_files import as_yaml, read_catalogs
@@ -40,8 +42,43 @@ statusLabels: {BLOCKED: SUSPENDED}
     assert catalog.series[0].code == "GOLD"
 
 
-def test_json_is_yaml(read):
-    (catalog,), _ = read('{"orgId": 1, "sources": {"A": "single"}}')
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param({}, id="on one line"),
+        pytest.param({"indent": 2}, id="on many"),
+        pytest.param({"indent": "\t"}, id="with tabs"),
+        pytest.param({"ensure_ascii": False}, id="as it is"),
+    ],
+)
+def test_what_writes_json_writes_a_catalog(read, written):
+    document = {
+        "orgId": 1,
+        "sources": {"A": "single"},
+        "statusLabels": {"\U0001f947 Gold": "ACTIVE", "金" * 255: "ACTIVE"},
+    }
+    (catalog,), problems = read("\n" + json.dumps(document, **written))
+    assert not problems
+    assert catalog.model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{orgId: 1, sources: {A: single}, orgId: 2}", "line 1, column 34: a key that stands twice"),
+        ('{"orgId": 1, "sources": {"A": "single"}, "orgId": 2}', "line 1, column 42: a key that stands twice"),
+        ('{"orgId": 1.0, "sources": {"A": "single"}}', "orgId: not a whole number"),
+        ('{"orgId": NaN, "sources": {"A": "single"}}', "orgId: not a whole number"),
+        ('{"orgId": 1, "sources": {"A": "single"}', "line 1, column 40: expected"),
+    ],
+)
+def test_braces_take_nothing_that_is_no_catalog(read, text, said):
+    _, (problem,) = read(text)
+    assert said in str(problem)
+
+
+def test_braces_are_yaml_too(read):
+    (catalog,), _ = read("{orgId: 1, sources: {A: single}}  # by hand")
     assert catalog.org_id == 1
 
 

@@ -145,6 +145,8 @@ def test_cards():
     [
         (b"1,x,INSTORE,,email,a", "customerId: not a whole number"),
         (b"1,2.0,INSTORE,,email,a", "customerId: not a whole number"),
+        (b"1,02,INSTORE,,email,a", "customerId: not a whole number (without zeros before it)"),
+        (b"01,2,INSTORE,,email,a", "orgId: not a whole number (without zeros before it)"),
         (b"1,2,INSTORE,,email", "5 cells; the header has 6"),
         (b"1,2,INSTORE,,email,a,b", "7 cells; the header has 6"),
         (b"1,2,INSTORE,,email,", "INVALID_REQUEST: /identifiers/0/value: missing"),

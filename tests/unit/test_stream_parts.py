@@ -4,7 +4,12 @@ import json
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import InconsistentGroupProtocolError, NodeNotReadyError, UnknownError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    NodeNotReadyError,
+    UnknownError,
+)
 
 from mergeline.domain.decode import decode
 from mergeline.domain.incarnations import name_of
@@ -158,7 +163,7 @@ async def nothing():
 
 
 def watching(lags=None, fail=None, refusal=lambda: None, moved=nothing, acquiring=lambda: None):
-    return Watchdog(lags, fail, 6, refusal, moved, acquiring=acquiring, acquire_timeout_ms=6)
+    return Watchdog(lags, fail, 6, refusal, moved, denied=str.upper, acquiring=acquiring, acquire_timeout_ms=6)
 
 
 class Enough(Exception):
@@ -202,6 +207,8 @@ async def test_who_is_refused_by_the_group_ends():
         await watching(lags, fail, UnknownError).run()
     with pytest.raises(SetupError, match=r"InconsistentGroupProtocolError.*MERGELINE_GROUP_ID"):
         await watching(lags, fail, InconsistentGroupProtocolError).run()
+    with pytest.raises(SetupError, match="READ LOYALTY"):
+        await watching(lags, fail, lambda: GroupAuthorizationFailedError("loyalty")).run()
 
 
 async def test_brokers_that_are_away_are_waited_for_and_those_that_have_moved_are_not():

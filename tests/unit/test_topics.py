@@ -89,6 +89,8 @@ def test_what_could_lose_a_message_or_stop_a_partition_is_refused(topic, config,
         ("mergeline.identifier-updates", "segment.ms", str(7 * topics.DAY_MS), "segment.ms"),
         (INTERNAL, "retention.ms", str(13 * topics.DAY_MS), "less than 14 days"),
         ("mergeline.customer-redirects", "cleanup.policy", "delete", "not compacted"),
+        ("mergeline.card-issued", "message.timestamp.type", "CreateTime", "mergeline.card-issued keep the timestamps"),
+        (f"mergeline.{Topic.CARD_REGISTRATIONS}-dlt", "message.timestamp.type", "CreateTime", "cannot publish"),
     ],
 )
 def test_what_narrows_a_promise_is_warned_of(topic, config, value, said):

@@ -280,7 +280,18 @@ async def test_a_topic_is_reset_with_the_rights_of_a_worker(secured):
     await asyncio.to_thread(worker.stop)
 
 
-@pytest.mark.parametrize("right", [f"write {OUTCOMES}", f"write {COMMANDS}", f"read {COMMANDS}"])
+async def test_a_worker_that_has_nothing_to_do_ends_too_once_it_may_not_be_in_the_group(secured):
+    world, _ = secured
+    worker = world.worker(**shown(secured, "SASL_PLAINTEXT"))
+    await world.until(lambda: worker.events("assignment.opened"), "its partitions")
+    await change(world, DeleteAclsRequest, WORKER, ["group"])
+    await world.until(lambda: not worker.running, "its end", 20)
+    await change(world, CreateAclsRequest, WORKER, ["group"])
+    assert worker.process.returncode == 2, worker.log_tail()
+    assert f"denies this principal: Read {world.group}" in worker.text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("right", [f"write {OUTCOMES}", f"write {COMMANDS}", f"read {COMMANDS}", "group"])
 async def test_a_right_that_is_taken_away_ends_the_worker_and_loses_nothing(secured, right):
     world, _ = secured
     worker = world.worker(**shown(secured, "SASL_PLAINTEXT"))

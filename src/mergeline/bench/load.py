@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from mergeline.bench.mix import Message
 from mergeline.domain.vocabulary import Topic
 from mergeline.settings import Settings
-from mergeline.stream.clients import client_options, kafka_errors, started
+from mergeline.stream.clients import client_options, connected
 from mergeline.stream.topics import full_name
 
 if TYPE_CHECKING:
@@ -100,6 +100,5 @@ async def loading(settings: Settings) -> AsyncIterator[Load]:
         max_batch_size=BATCH_MAX_BYTES,
         request_timeout_ms=TIMEOUT_MS,
     )
-    async with started(producer, settings):
-        with kafka_errors(settings):
-            yield Load(producer, full_name(settings, Topic.IDENTIFIER_UPDATES))
+    async with connected(producer, settings):
+        yield Load(producer, full_name(settings, Topic.IDENTIFIER_UPDATES))

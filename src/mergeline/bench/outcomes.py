@@ -20,7 +20,7 @@ from mergeline.domain.events import DUPLICATE
 from mergeline.domain.messages import REASON
 from mergeline.domain.vocabulary import Topic, dead_letter_topic, is_dead_letter_topic
 from mergeline.settings import Settings
-from mergeline.stream.clients import kafka_errors, onlooker, started
+from mergeline.stream.clients import connected, onlooker
 from mergeline.stream.topics import full_name
 
 TOPICS: Final = (Topic.UPDATE_OUTCOMES.value, dead_letter_topic(Topic.IDENTIFIER_UPDATES))
@@ -65,11 +65,10 @@ async def subscribed(settings: Settings, partitions: int, *, from_beginning: boo
     )
     places = [TopicPartition(full_name(settings, topic), number) for topic in TOPICS for number in range(partitions)]
     consumer.assign(places)
-    async with started(consumer, settings):
+    async with connected(consumer, settings):
         consumer._fetcher._prefetch_backoff = BACK_OFF_S  # noqa: SLF001 - see there
-        with kafka_errors(settings):
-            await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
-            yield Subscriber(consumer)
+        await (consumer.seek_to_beginning(*places) if from_beginning else consumer.seek_to_end(*places))
+        yield Subscriber(consumer)
 
 
 def answer_of(record: ConsumerRecord, run: bytes) -> Answer | None:

@@ -1,12 +1,14 @@
-"""Catalog files: YAML (or JSON, which is YAML) to valid catalogs.
+"""Catalog files: YAML or JSON to valid catalogs.
 
 In: files. Out: a `Catalog` a file; or what is wrong, each with file, place and reason. Never: YAML's surprises. Words
 like `NO` and `on`, dates, and numbers with leading zeros are texts here, as they are in what people mean; a key that
 stands twice is an error; aliases and tags are none of ours.
 """
 
+import codecs
 import re
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mergeline.domain.catalog import Catalog
+from mergeline.domain.json_text import Malformed, TooDeep, parse
 
 FILE_MAX_BYTES: Final = 10 * 1024 * 1024
 
@@ -99,6 +102,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
 
 
+def _value(text: bytes) -> Any:
+    """What a file says. PyYAML does not take all JSON: not tabs, escaped emoji, or long escaped texts."""
+    if text.lstrip().startswith(b"{"):
+        with suppress(Malformed, TooDeep):  # YAML's braces may hold what is no JSON, and its complaints name a line
+            return parse(text)
+    return yaml.load(text.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
 def _parse(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
@@ -108,7 +119,7 @@ def _parse(path: Path) -> Any:
     if len(text) > FILE_MAX_BYTES:
         raise _Unreadable(f"over {FILE_MAX_BYTES} bytes")
     try:
-        return yaml.load(text.decode("utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return _value(text.removeprefix(codecs.BOM_UTF8))
     except UnicodeDecodeError as error:
         raise _Unreadable(f"not UTF-8 at byte {error.start}") from None
     except yaml.MarkedYAMLError as error:

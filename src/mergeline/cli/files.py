@@ -18,6 +18,7 @@ import orjson
 
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
 from mergeline.domain.decode import BYTES_MAX, decode
+from mergeline.domain.keys import card_key, customer_key
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
@@ -38,6 +39,8 @@ _REASON: Final = re.compile(rb"# line \d+: ")
 """How a reason begins; a card's number may begin with `#`."""
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBERS: Final = frozenset({"orgId", "customerId", "seriesId"})
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+"""As JSON has them. With zeros before it, it could be somebody else's id in the system it comes from."""
 _COLUMNS: Final[dict[Kind, tuple[frozenset[str], frozenset[str]]]] = {
     "customers": (
         frozenset({"orgId", "customerId", "source", "type", "value"}),
@@ -132,11 +135,11 @@ def _judge(lines: tuple[Line, ...], value: bytes, kind: Kind) -> Registration | 
         return BadLine(first.number, f"{request.code}: {request.text}", lines)
     command = request.command
     if isinstance(command, RegisterCustomer):
-        key = f"{command.org_id}:{command.customer_id}"
+        key = customer_key(command.org_id, command.customer_id)
     else:
         assert isinstance(command, RegisterCard)  # noqa: S101 - the topic gives the kind
-        key = f"{command.org_id}:card:{command.number}"
-    return Registration(lines, key.encode(), value, request.org_id, own_id)
+        key = card_key(command.org_id, command.number)
+    return Registration(lines, key, value, request.org_id, own_id)
 
 
 def judged(topic: Topic, value: bytes) -> tuple[Request | DeadLetterReason, str | None]:
@@ -280,8 +283,8 @@ def _document(row: _Row) -> tuple[dict[str, Any], str | None]:
     for name, cell in row.cells.items():
         if name not in _NUMBERS:
             document[name] = cell
-        elif re.fullmatch(r"[0-9]{1,19}", cell):
+        elif _NUMBER.fullmatch(cell):
             document[name] = int(cell)
         else:
-            problem = problem or f"{name}: not a whole number"
+            problem = problem or f"{name}: not a whole number (without zeros before it)"
     return document, problem

@@ -23,11 +23,10 @@ from mergeline.stream import topics as topics_of
 from mergeline.stream.clients import (
     POLL_RECORDS_MAX,
     client_options,
-    kafka_errors,
+    connected,
     onlooker,
     read_up_to,
     refused,
-    started,
     unreachable,
 )
 from mergeline.stream.publisher import OddBatch, partition_of
@@ -163,9 +162,8 @@ async def sending_to(settings: Settings, names: Sequence[str]) -> AsyncIterator[
         max_request_size=topics_of.PASSED_ON_MAX_BYTES,
         request_timeout_ms=settings.kafka_request_timeout_ms,
     )
-    async with started(producer, settings):
-        with kafka_errors(settings):
-            yield {name: Sender(producer, name, count) for name, count in partitions.items()}
+    async with connected(producer, settings):
+        yield {name: Sender(producer, name, count) for name, count in partitions.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +279,5 @@ async def _consuming(
     # From the earliest: of what expired while it was read, the rest.
     consumer = onlooker(settings, client_id="mergeline-cli", auto_offset_reset="earliest")
     consumer.assign(places)
-    async with started(consumer, settings):
-        with kafka_errors(settings):
-            yield consumer, places
+    async with connected(consumer, settings):
+        yield consumer, places

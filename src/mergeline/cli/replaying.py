@@ -22,6 +22,7 @@ from mergeline.cli.output import console, lay_out, note, print_json, table
 from mergeline.cli.times import moment_type
 from mergeline.database import connected
 from mergeline.domain.events import again, timestamp
+from mergeline.domain.keys import customer_key
 from mergeline.domain.ledger import LedgerRow
 from mergeline.domain.messages import Outgoing
 from mergeline.domain.replay import in_order
@@ -51,7 +52,7 @@ class Wanted:
 
     def has(self, record: Outgoing) -> bool:
         """Whether it is one of them, by its topic and its key."""
-        key = None if self.customer_id is None else b"%d:%d" % (self.org_id or 0, self.customer_id)
+        key = None if self.customer_id is None else customer_key(self.org_id or 0, self.customer_id)
         return record.topic in self.topics and key in (None, record.key)
 
 

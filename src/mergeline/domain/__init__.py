@@ -12,6 +12,7 @@ to publish). Never: I/O, a clock, a random number, or a module of another room.
     events                                            ... as the bytes to publish
     batch                                             that way for a whole batch
     footprint                                         what a batch may touch, and so must lock
-    routing, incarnations                             the key of a message; the name of its topic's log
+    keys, routing                                     the key of a message, and how it is read from one
+    incarnations                                      the name of a topic's log
     dead_letters, redrive, replay                     in a row; back to where they came from; stored events in order
 """

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from mergeline.domain.answers import CardChange, Decision, Entry, Merge, Problem, Scope, problem
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.commands import RegisterCard, RegisterCustomer, Request
+from mergeline.domain.keys import card_key, customer_key
 from mergeline.domain.messages import Header, Outgoing
 from mergeline.domain.prepare import Prepared
 from mergeline.domain.vocabulary import OUTCOME_TOPICS, ErrorCode, EventType, Status, Topic
@@ -142,6 +143,9 @@ def publications(
     """
     draft = _Draft(prepared.request, decision.occurred_at, version or 0)
     target_id = decision.version_of
+    if target_id is None:
+        draft.outcome(decision, None, prepared.catalog)
+        return tuple(draft.records)
     merge = decision.merge
     if merge is not None:
         draft.change(_MERGED, target_id, merge_data(merge))
@@ -152,7 +156,7 @@ def publications(
     if merge is not None:
         for victim_id in (merge.victim_id, *merge.repointed_ids):
             draft.redirect(victim_id, merge.survivor_id, victims[victim_id])
-    draft.outcome(decision, None if target_id is None else draft.version, prepared.catalog)
+    draft.outcome(decision, draft.version, prepared.catalog)
     return tuple(draft.records)
 
 
@@ -214,23 +218,23 @@ class _Draft:
         headers = request.message.headers
         self.trace = _trace(headers) if headers else ()
 
-    def identifiers(self, customer_id: int | None, scope: Scope, decision: Decision) -> None:
+    def identifiers(self, customer_id: int, scope: Scope, decision: Decision) -> None:
         self.version += 1
         added = [_Named(entry.type, entry.value) for entry in decision.added]
         removed = [_Named(entry.type, entry.value) for entry in decision.removed]
         data = _IdentifiersChanged(
             *self.ids, customer_id, scope.source, scope.account or None, added, removed, self.version
         )
-        self._add(_IDENTIFIERS, f"{self.command.org_id}:{customer_id}", data)
+        self._add(_IDENTIFIERS, customer_key(self.command.org_id, customer_id), data)
 
-    def change(self, kind: _Kind, customer_id: int | None, data: dict[str, Any]) -> None:
+    def change(self, kind: _Kind, customer_id: int, data: dict[str, Any]) -> None:
         self.version += 1
         data = self._common() | data | {"customerVersion": self.version}
-        self._add(kind, f"{self.command.org_id}:{customer_id}", data)
+        self._add(kind, customer_key(self.command.org_id, customer_id), data)
 
     def redirect(self, victim_id: int, survivor_id: int, version: int) -> None:
         data = {"customerVersion": version, "victimId": victim_id, "survivorId": survivor_id}
-        self._add(_REDIRECT, f"{self.command.org_id}:{victim_id}", self._common() | data)
+        self._add(_REDIRECT, customer_key(self.command.org_id, victim_id), self._common() | data)
 
     def outcome(self, decision: Decision, version: int | None, catalog: Catalog | None) -> None:
         """The outcome in the shape of the request's kind; `catalog` translates the series code of a card."""
@@ -238,7 +242,7 @@ class _Draft:
         status = str(decision.status)
         errors, warnings = _problems(decision.errors), _problems(decision.warnings)
         if type(command) is RegisterCard:
-            key = f"{command.org_id}:card:{command.number}"
+            key = card_key(command.org_id, command.number)
             series = catalog.find_series(command.series_id, command.series_code) if catalog is not None else None
             data = self._common() | {
                 "status": status,
@@ -249,7 +253,7 @@ class _Draft:
             }
             self._add(_REGISTRATION, key, data)
             return
-        key = f"{command.org_id}:{command.customer_id}"
+        key = customer_key(command.org_id, command.customer_id)
         if type(command) is RegisterCustomer:
             data = self._common() | {
                 "status": status,
@@ -270,21 +274,20 @@ class _Draft:
         request_id, org_id, occurred_at = self.ids
         return {"requestId": request_id, "orgId": org_id, "occurredAt": occurred_at}
 
-    def _add(self, kind: _Kind, key: str, data: _Event | dict[str, Any]) -> None:
+    def _add(self, kind: _Kind, key: bytes, data: _Event | dict[str, Any]) -> None:
         position = self.positions.get(kind.topic, 0)
         self.positions[kind.topic] = position + 1
-        subject = key.encode()
         headers: tuple[Header, ...] = (
             _SPECVERSION,
             ("ce_id", _event_id(self.names, kind.topic, position).encode()),
             kind.type,
             _SOURCE,
             self.time,
-            ("ce_subject", subject),
+            ("ce_subject", key),
             _CONTENT_TYPE,
             *self.trace,
         )
-        self.records.append(Outgoing(kind.topic, subject, _JSON.encode(data), headers))
+        self.records.append(Outgoing(kind.topic, key, _JSON.encode(data), headers))
 
 
 @lru_cache(TIMESTAMPS_CACHED)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mergeline.domain.decode import BYTES_MAX
+from mergeline.domain.keys import card_key, customer_key
 from mergeline.domain.requests import TEXT_MAX, Id
 from mergeline.domain.vocabulary import Topic
 
@@ -38,9 +39,9 @@ def routing_key(topic: str, partition: int, value: bytes | None) -> bytes:
         try:
             if topic != Topic.CARD_REGISTRATIONS:
                 customer = _CUSTOMER.decode(value)
-                return b"%d:%d" % (customer.org_id, customer.customer_id)
+                return customer_key(customer.org_id, customer.customer_id)
             card = _CARD.decode(value)
-            return f"{card.org_id}:card:{card.card_number.strip()}".encode()
+            return card_key(card.org_id, card.card_number.strip())
         except _UNREADABLE:
             pass
     return UNREAD + f"{topic}:{partition}".encode()

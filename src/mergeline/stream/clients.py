@@ -112,10 +112,19 @@ async def started(client: _Client, settings: Settings) -> AsyncIterator[_Client]
         await stop()
 
 
-def onlooker(settings: Settings, **options: Any) -> AIOKafkaConsumer:
+@asynccontextmanager
+async def connected(client: _Client, settings: Settings) -> AsyncIterator[_Client]:
+    """As `started`; errors of Kafka inside the block become a `SetupError` too."""
+    async with started(client, settings):
+        with kafka_errors(settings):
+            yield client
+
+
+def onlooker(settings: Settings, *, client_id: str = "mergeline-look", **options: Any) -> AIOKafkaConsumer:
     """A consumer in no group, not started: it reads what is committed, and commits nothing."""
     return AIOKafkaConsumer(
         **client_options(settings),
+        client_id=client_id,
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",

@@ -19,7 +19,13 @@ import aiokafka
 import faust
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types.tuples import TP
 
@@ -42,7 +48,8 @@ FETCH_PACE_S: Final = 0.02
 """The least time from one fetch of a broker to the next. A fetch costs worker and broker milliseconds, whatever it
 brings, and a broker answers as soon as it has one record: without this, 300 requests a second were 120 fetches. Where
 it is quiet nothing waits, since the fetch before was sent long ago."""
-UNREADABLE: Final = (OffsetOutOfRangeError, NoOffsetForPartitionError, TopicAuthorizationFailedError)
+DENIED: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
+UNREADABLE: Final = (OffsetOutOfRangeError, NoOffsetForPartitionError, *DENIED)
 LOOP_TICK_S: Final = 0.001
 """uvloop's clock goes by whole milliseconds: to wait for less is to turn without a pause until the next one."""
 METADATA_PACE_S: Final = 0.1
@@ -285,12 +292,10 @@ def _is_late(consumer: Consumer, generation: int) -> bool:
     return bool(consumer.should_stop or not consumer.flow_active or generation != consumer.app.consumer_generation_id)
 
 
-def _unreadable(
-    error: OffsetOutOfRangeError | NoOffsetForPartitionError | TopicAuthorizationFailedError,
-    denied: Callable[[str], str],
-) -> str:
-    if isinstance(error, TopicAuthorizationFailedError):
+def _unreadable(error: KafkaError, denied: Callable[[str], str]) -> str:
+    if isinstance(error, DENIED):
         return denied(f"Read {error.args[0]}")
+    assert isinstance(error, OffsetOutOfRangeError | NoOffsetForPartitionError)  # noqa: S101 - `UNREADABLE`
     place = ", ".join(f"{tp.topic}, partition {tp.partition}" for tp in _partitions_of(error))
     return (
         f"Records of {place} that were not read yet went from its log: they expired, or the topic was made anew. "

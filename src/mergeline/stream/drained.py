@@ -9,12 +9,12 @@ apply a customer's requests in another order than they were produced.
 
 from collections.abc import Mapping
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from mergeline.domain.vocabulary import Topic
 from mergeline.errors import SetupError
 from mergeline.settings import Settings
-from mergeline.stream.clients import client_options, started
+from mergeline.stream.clients import connected, onlooker
 from mergeline.stream.topics import admin, full_name, partitions_of
 
 
@@ -44,7 +44,7 @@ async def messages_left(settings: Settings, published: Mapping[int, int]) -> int
     topic = full_name(settings, Topic.COMMANDS_BY_CUSTOMER)
     async with admin(settings) as client:
         count = (await partitions_of(client, [topic]))[topic]
-    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+    async with connected(onlooker(settings), settings) as consumer:
         # Nothing but the router writes there, and it needs no transactions: offsets count messages.
         partitions = [TopicPartition(topic, number) for number in range(count)]  # a consumer knows none of its own
         starts = await consumer.beginning_offsets(partitions)

@@ -86,7 +86,7 @@ async def with_records(settings: Settings, among: Mapping[TopicPartition, Gap]) 
     if not among:
         return set()
     # From the earliest, since what expired meanwhile is no record any more.
-    consumer = onlooker(settings, client_id="mergeline-look", auto_offset_reset="earliest")
+    consumer = onlooker(settings, auto_offset_reset="earliest")
     consumer.assign(list(among))
     ends = {partition: gap.position for partition, gap in among.items()}
     async with asyncio.timeout(LOOK_TIMEOUT_S), started(consumer, settings):

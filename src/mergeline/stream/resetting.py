@@ -20,7 +20,7 @@ from datetime import UTC, datetime, time
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
@@ -30,7 +30,7 @@ from mergeline.errors import SetupError
 from mergeline.settings import Settings
 from mergeline.store.incarnations import IDLE_MS_MAX, START, Incarnation, Turn, next_incarnation
 from mergeline.store.statements import Connection, Statements
-from mergeline.stream.clients import TRANSACTIONAL_ID_PREFIX, client_options, started
+from mergeline.stream.clients import TRANSACTIONAL_ID_PREFIX, client_options, connected, onlooker
 from mergeline.stream.group import check_idle, commit, committed_offsets
 from mergeline.stream.incarnations import topics_read
 from mergeline.stream.leftovers import records_of
@@ -197,7 +197,7 @@ async def _forgotten(settings: Settings, turn: Turn, starts: Mapping[TopicPartit
     if first_day is None:
         return {}
     at_ms = int(datetime.combine(first_day, time.min, UTC).timestamp() * 1000) + CLOCKS_APART_MS_MAX
-    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+    async with connected(onlooker(settings), settings) as consumer:
         remembered = await consumer.offsets_for_times(dict.fromkeys(starts, at_ms))
         ends = await consumer.end_offsets(list(starts))
     return {
@@ -220,7 +220,7 @@ async def _lock_out(settings: Settings, turn: Turn) -> None:
 async def _starts(settings: Settings, client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[TopicPartition, int]:
     """Where the logs of these topics start."""
     counts = await partitions_of(client, names)
-    async with started(AIOKafkaConsumer(**client_options(settings)), settings) as consumer:
+    async with connected(onlooker(settings), settings) as consumer:
         found: dict[TopicPartition, int] = await consumer.beginning_offsets(
             [TopicPartition(name, number) for name in names for number in range(counts[name])]
         )

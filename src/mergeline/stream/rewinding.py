@@ -21,7 +21,7 @@ from mergeline.settings import Settings
 from mergeline.store.incarnations import Incarnation, published_offsets, read_incarnations
 from mergeline.store.ownership import Owner, read_owners
 from mergeline.store.statements import Connection, Statements
-from mergeline.stream.clients import kafka_errors, onlooker, started
+from mergeline.stream.clients import connected, kafka_errors, onlooker
 from mergeline.stream.drained import messages_left
 from mergeline.stream.forgotten import Gap, answered_up_to, gaps, with_records
 from mergeline.stream.group import check_idle, commit, committed_offsets
@@ -144,7 +144,7 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
     owners, horizons = await read_owners(db, settings.group_id, list(places), settings.database_timeout_ms)
     if settings.requests_keyed:
         await _check_drained(settings, await published_offsets(db, settings.group_id, Topic.COMMANDS_BY_CUSTOMER))
-    async with started(onlooker(settings, client_id="mergeline-look"), settings) as consumer:
+    async with connected(onlooker(settings), settings) as consumer:
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
     found, beyond = judge(
@@ -162,9 +162,7 @@ async def standings(settings: Settings, client: AIOKafkaAdminClient, connection:
 
 async def _check_drained(settings: Settings, published: Mapping[int, int]) -> None:
     """As a worker does that starts; what it is to do after a restore is not all that it would say."""
-    with kafka_errors(settings):
-        left = await messages_left(settings, published)
-    if left:
+    if left := await messages_left(settings, published):
         raise SetupError(
             f"{full_name(settings, Topic.COMMANDS_BY_CUSTOMER)} holds {left} messages that the database does not know "
             "to be published: no worker with MERGELINE_REQUESTS_KEYED=true starts. Have it false for this command and "

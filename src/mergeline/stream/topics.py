@@ -24,7 +24,7 @@ from mergeline.domain.vocabulary import EVENT_TOPICS, INPUT_TOPICS, Topic, dead_
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
 from mergeline.stream.brokers import old_brokers
-from mergeline.stream.clients import client_options, kafka_errors, started
+from mergeline.stream.clients import client_options, connected
 
 PARTITIONS: Final = 8
 BROKERS_CHOICE: Final = -1
@@ -120,9 +120,8 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(
         **client_options(settings), request_timeout_ms=settings.kafka_request_timeout_ms, client_id="mergeline-admin"
     )
-    async with started(client, settings) as connected:
-        with kafka_errors(settings):
-            yield connected
+    async with connected(client, settings):
+        yield client
 
 
 async def answers(settings: Settings) -> bool:
@@ -305,6 +304,13 @@ def _warnings(settings: Settings, configs: dict[str, dict[str, str]]) -> list[st
     if 0 <= _number(configs, internal, "retention.ms") < INTERNAL_RETENTION_DAYS_MIN * DAY_MS and internal in configs:
         found.append(
             f"{internal} keeps messages for less than {INTERNAL_RETENTION_DAYS_MIN} days: raise its retention.ms."
+        )
+    written = [full_name(settings, topic) for topic in (*map(dead_letter_topic, INPUT_TOPICS), *EVENT_TOPICS)]
+    unstamped = [name for name in written if configs.get(name, {}).get("message.timestamp.type") == "CreateTime"]
+    if unstamped:
+        found.append(
+            f"{', '.join(unstamped)} keep the timestamps of workers, so one whose clock is an hour ahead cannot "
+            "publish: set their message.timestamp.type to LogAppendTime."
         )
     redirects = full_name(settings, Topic.CUSTOMER_REDIRECTS)
     if "compact" not in configs.get(redirects, {}).get("cleanup.policy", "compact"):

@@ -15,7 +15,12 @@ from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import InconsistentGroupProtocolError, InvalidSessionTimeoutError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+)
 
 from mergeline.errors import MergelineError, SetupError
 from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
@@ -43,6 +48,7 @@ class Watchdog:
         refusal: Callable[[], BaseException | None],
         moved: Callable[[], Awaitable[bool]],
         *,
+        denied: Callable[[str], str],
         acquiring: Callable[[], object],
         acquire_timeout_ms: int,
     ) -> None:
@@ -54,10 +60,12 @@ class Watchdog:
             progress_timeout_ms: how long something may stand still.
             refusal: what the group has refused us for good.
             moved: whether brokers answer others and not us, at the addresses that the settings name.
+            denied: what to say of something that brokers do not allow.
             acquiring: what is being acquired (the group's generation); None once it is open, be it of no partition.
             acquire_timeout_ms: how long it may take to acquire one, once the group has given it.
         """
         self._lags, self._fail, self._refusal, self._moved = lags, fail, refusal, moved
+        self._denied = denied
         self._acquiring = acquiring
         self._timeout_s = progress_timeout_ms / 1000
         self._acquire_timeout_s = self._timeout_s + acquire_timeout_ms / 1000
@@ -72,7 +80,7 @@ class Watchdog:
             await asyncio.sleep(self._timeout_s / CHECKS)
             refusal = self._refusal()
             if refusal is not None:
-                self._fail(_refused(refusal))
+                self._fail(_refused(refusal, self._denied))
             before, acquiring = acquiring, self._acquiring()
             if acquiring is None or acquiring != before:
                 acquired_at = clock()
@@ -104,8 +112,10 @@ class Watchdog:
         return sorted(partition for partition, (_, looks) in stood.items() if looks > CHECKS)
 
 
-def _refused(error: BaseException) -> BaseException:
+def _refused(error: BaseException, denied: Callable[[str], str]) -> BaseException:
     """What an operator can mend is said in words."""
+    if isinstance(error, GroupAuthorizationFailedError):
+        return SetupError(denied(f"Read {error.args[0]}"))
     if not isinstance(error, _OF_OUR_MAKING):
         return error
     return SetupError(
