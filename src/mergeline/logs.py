@@ -66,7 +66,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
     logging.getLogger(OURS).setLevel(level)
     for library in ("faust", "mode", "aiokafka", "asyncpg", "aiohttp"):
-        logging.getLogger(library).setLevel(logging.INFO if level <= logging.DEBUG else logging.WARNING)
+        logging.getLogger(library).setLevel(logging.INFO if level <= logging.DEBUG else max(level, logging.WARNING))
 
 
 def silence() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -23,6 +23,8 @@ FILE_SUFFIX: Final = "_FILE"
 FILE_MAX_BYTES: Final = 64 * 1024
 """A `..._FILE` that is larger holds no setting."""
 MASK: Final = "********"
+_ADDRESS: Final = re.compile(r"postgres(ql)?://[^\s?]*(\?([^\s%=&]+=[^\s&]*(&|\Z))*)?\Z")
+"""No white space, of which readers drop some, and plain names in the query: `pass%77ord` is read as `password`."""
 
 PORT_MAX: Final = 65_535
 _NOT_SETTINGS: Final = re.compile(
@@ -32,19 +34,29 @@ _NOT_SETTINGS: Final = re.compile(
 
 
 def _database_url(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
     try:
-        parts = urlsplit(secret.get_secret_value())
-        hosts = parts.netloc.rpartition("@")[2].split(",")  # several, where the database can fail over
-        ports = [urlsplit(f"//{host}").port for host in hosts]
-        named = parse_qs(parts.query)
-        ports += [int(port) for given in named.get("port", []) for port in given.split(",") if port]
-        names = [urlsplit(f"//{host}").hostname or "" for host in hosts] + named.get("host", [])
-        valid = parts.scheme in {"postgresql", "postgres"} and 0 not in ports and not any(map(_has_gap, names))
+        valid = _ADDRESS.match(text) is not None and _is_address(urlsplit(text))
     except ValueError:
         valid = False
     if not valid:
-        raise PydanticCustomError("database_url", "not an address like postgresql://user:password@host:5432/database")
-    return secret
+        raise PydanticCustomError(
+            "database_url",
+            "not an address like postgresql://user:password@host:5432/database (in which names and password have "
+            "@ as %40, / as %2F, % as %25)",
+        )
+    return SecretStr(text)
+
+
+def _is_address(parts: SplitResult) -> bool:
+    """Whether each reader of it takes it for the same: the driver, and `masked`, which must know the password."""
+    hosts = parts.netloc.partition("@")[2] if "@" in parts.netloc else parts.netloc
+    places = [urlsplit(f"//{host}") for host in hosts.split(",")]  # several, where the database can fail over
+    named = parse_qs(parts.query)
+    ports = [place.port for place in places]
+    ports += [int(port) for given in named.get("port", []) for port in given.split(",") if port]
+    names = [place.hostname or "" for place in places] + named.get("host", [])
+    return "@" not in hosts + parts.path and 0 not in ports and not any(map(_has_gap, names))
 
 
 def _servers(text: str) -> str:

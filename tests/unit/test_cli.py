@@ -1,5 +1,6 @@
 """Every command: help with an example, and one clear line with exit status 2 where it cannot work."""
 
+import json
 import os
 import re
 import signal
@@ -175,6 +176,15 @@ def test_settings_are_shown_with_secrets_masked():
     assert "MERGELINE_BATCH_MAX=500" in result.stdout
     assert "canary-secret" not in result.output
     assert "canary-secret" not in run("settings", "--json", **NOWHERE).output
+
+
+def test_settings_are_shown_with_what_holds_without_them():
+    lines = run("settings", MERGELINE_BATCH_MAX="7", MERGELINE_KAFKA_SASL_MECHANISM="PLAIN").stdout.splitlines()
+    assert "MERGELINE_BATCH_MAX=7  (default 500)" in lines
+    assert "MERGELINE_LEDGER_DAYS=14" in lines
+    document = json.loads(run("settings", "--json", MERGELINE_BATCH_MAX="7").stdout)
+    assert document["MERGELINE_BATCH_MAX"].keys() == {"value", "default", "meaning"}
+    assert (document["MERGELINE_BATCH_MAX"]["value"], document["MERGELINE_BATCH_MAX"]["default"]) == ("7", "500")
 
 
 CHILD = "from mergeline.cli import main; main(prog_name='mergeline')"

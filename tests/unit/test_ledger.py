@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.unit.world import NOW, ORG, Said, World, headers_of, issue, named
 
 from mergeline.domain.batch import DeadLetter
+from mergeline.domain.events import DUPLICATE
 from mergeline.domain.ledger import Ledger, LedgerRow, Meaning, RowKind
 from mergeline.domain.messages import Coordinate, DeadLetterReason, Message
 from mergeline.domain.vocabulary import DeadLetterCode, Topic
@@ -193,6 +194,7 @@ def test_each_reuse_is_answered_under_one_id(world: World) -> None:
     first, second = world.send(UPDATE | {"add": Y}), world.send(UPDATE | {"add": Y})
     ids = {headers_of(said.record("update-outcomes"))["ce_id"] for said in (first, second)}
     assert len(ids) == 1
+    assert not any(DUPLICATE in said.record("update-outcomes").headers for said in (first, second))
 
 
 def test_the_first_body_keeps_the_id(world: World) -> None:

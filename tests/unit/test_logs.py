@@ -131,6 +131,22 @@ def test_a_library_gets_so_many_lines_a_second_and_ours_all(output, monkeypatch)
     assert said[-1]["left_out"] == 1000 - logs.LIBRARY_LINES_PER_SECOND_MAX
 
 
+@pytest.mark.parametrize(("level", "heard"), [("INFO", ["theirs", "ours"]), ("ERROR", [])])
+def test_a_level_is_the_least_of_libraries_too(level, heard):
+    root, structured = logging.getLogger(), structlog.get_config()
+    handlers, before = root.handlers[:], root.level
+    stream = io.StringIO()
+    try:
+        logs.configure(Settings.load({"MERGELINE_LOG_FORMAT": "json", "MERGELINE_LOG_LEVEL": level}), stream)
+        logging.getLogger("aiokafka.conn").info("a library's news are none")
+        logging.getLogger("aiokafka.conn").warning("theirs")
+        structlog.get_logger("mergeline.x").warning("ours")
+    finally:
+        root.handlers[:], root.level = handlers, before
+        structlog.configure(**structured)
+    assert [record["event"] for record in records(stream)] == heard
+
+
 def test_libraries_are_not_heard_below_info_where_they_print_what_they_send():
     root, structured = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level

@@ -166,6 +166,13 @@ def test_a_card_of_the_survivor_is_within_reach(world: World) -> None:
     assert world.cards["C"][:2] == (2, "Frozen")
 
 
+def test_a_card_of_the_survivor_can_be_removed_too(world: World) -> None:
+    world.card("C", "ACTIVE", 2)
+    said = world.update(1, add=X, remove=card("C"))
+    assert (said.status, said.outcome["warnings"]) == ("applied", [])
+    assert world.cards["C"][:2] == (None, "NOT_ISSUED")
+
+
 def test_a_failing_card_undoes_the_merge_with_everything_else(world: World) -> None:
     world.entry(1, "line", "old")
     entries = world.entries

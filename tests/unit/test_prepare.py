@@ -38,6 +38,7 @@ def test_unknown_org_is_all_that_is_said(world: World) -> None:
         pytest.param("WECHAT", "brand-a", [], id="multiple with account"),
         pytest.param("NOWHERE", None, [("UNKNOWN_SOURCE", "/source", 8011)], id="unknown"),
         pytest.param("instore", None, [("UNKNOWN_SOURCE", "/source", 8011)], id="in another case"),
+        pytest.param(" INSTORE", None, [("UNKNOWN_SOURCE", "/source", 8011)], id="with white space around it"),
         pytest.param("NOWHERE", "brand-a", [("UNKNOWN_SOURCE", "/source", 8011)], id="unknown with account"),
         pytest.param("WECHAT", None, [("ACCOUNT_REQUIRED", "/accountId", 8045)], id="multiple without account"),
         pytest.param("INSTORE", "brand-a", [("ACCOUNT_NOT_ALLOWED", "/accountId", 8127)], id="single with account"),
@@ -166,6 +167,7 @@ def test_cards_to_add(world: World, item: dict, errors: list) -> None:
         pytest.param(card("OWN", series=165), [("CARD_NOT_IN_SERIES", None)], id="an inactive series is looked up"),
         pytest.param(card("OWN", series=999), [("UNKNOWN_SERIES", 3004)], id="no such series"),
         pytest.param(card("OWN", "Gone"), [("UNKNOWN_STATUS_LABEL", 8086)], id="no such label"),
+        pytest.param(card("OWN", " Back"), [("UNKNOWN_STATUS_LABEL", 8086)], id="label with white space around it"),
         pytest.param(card("OWN", "Live"), [("LABEL_NOT_REMOVAL", 3018)], id="label of ACTIVE"),
         pytest.param(card("OWN", "DELETED"), [("LABEL_NOT_REMOVAL", 3018)], id="label of DELETED"),
     ],
@@ -176,7 +178,8 @@ def test_cards_to_remove(world: World, item: dict, errors: list) -> None:
 
 def test_series_by_code(world: World) -> None:
     by_code = {"type": "cardnumber", "value": "FREE", "seriesCode": "GOLD", "statusLabel": "ACTIVE"}
-    assert world.update(1, add=by_code | {"seriesCode": "gold"}).errors == [("UNKNOWN_SERIES", "/add")]
+    for other in ("gold", " GOLD"):
+        assert world.update(1, add=by_code | {"seriesCode": other}).errors == [("UNKNOWN_SERIES", "/add")]
     assert world.update(1, add=by_code).status == "applied"
 
 

@@ -22,6 +22,8 @@ def test_nothing_set_is_the_defaults():
     settings = Settings.load({})
     assert (settings.topic_prefix, settings.group_id, settings.delivery) == ("mergeline.", "mergeline", "exactly_once")
     assert (settings.batch_max, settings.ledger_days, settings.dead_letter_limit) == (500, 14, 100)
+    assert (settings.batch_wait_ms, settings.merge_max_entries, settings.http_port) == (100, 5_000, 8_080)
+    assert (settings.requests_keyed, settings.start_timeout_ms) == (False, 30_000)
     assert settings.as_environ() == {}
 
 
@@ -97,8 +99,31 @@ def test_two_bad_values_are_one_line():
     assert text.endswith("Also wrong: MERGELINE_HTTP_PORT.")
 
 
-def test_a_bad_address_is_not_repeated():
-    assert SECRET not in refusal(DATABASE_URL=f"mysql://user:{SECRET}@host/db")
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param(f"mysql://user:{SECRET}@host/db", id="of another database"),
+        pytest.param(f"postgresql:user:{SECRET}@host/db", id="without slashes"),
+        pytest.param(f"postgresql://user@corp:{SECRET}@host/db", id="a user with an @"),
+        pytest.param(f"postgresql://user:@{SECRET}@host/db", id="a password with an @"),
+        pytest.param(f"postgresql://user:1/{SECRET}@host/db", id="a password with a slash"),
+        pytest.param(f"postgresql://user:?{SECRET}@host/db", id="a password with a question mark"),
+        pytest.param(f"postgresql://user:{SECRET}\n@host/db", id="the end of a line in it"),
+        pytest.param(f"postgresql://user:{SECRET} @host/db", id="a blank in it"),
+        pytest.param(f"postgresql://host/db?pass%77ord={SECRET}", id="a name that is spelt oddly"),
+        pytest.param(f"postgresql://host/db?{SECRET}", id="no value"),
+    ],
+)
+def test_a_bad_address_is_not_repeated(address):
+    """What passes here `masked` knows the password of."""
+    said = refusal(DATABASE_URL=address)
+    assert said.startswith("MERGELINE_DATABASE_URL is not usable: not an address like postgresql://")
+    assert SECRET not in said
+
+
+def test_white_space_around_an_address_is_no_part_of_it():
+    settings = Settings.load({"MERGELINE_DATABASE_URL": f" postgresql://user:{SECRET}@host/db? \n"})
+    assert settings.database_url.get_secret_value() == f"postgresql://user:{SECRET}@host/db?"
 
 
 @pytest.mark.parametrize(

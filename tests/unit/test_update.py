@@ -240,6 +240,25 @@ def test_rule_5_two_other_customers(world: World) -> None:
     assert_nothing_happened(world, said, before)
 
 
+def test_rule_5_others_are_named_in_ascending_order(world: World) -> None:
+    world.entry(16, "line", "x", "ECOMMERCE")
+    world.entry(9, "line", "y", "ECOMMERCE")
+    assert errors(world.update(1, add=[X, Y])) == [("CONFLICTING_CUSTOMERS", "/add", 8053, [9, 16])]
+
+
+@pytest.mark.parametrize("account", ["brand-a", "Brand-a", "Brand-A "])
+def test_accounts_are_one_where_they_are_the_same_to_the_letter(world: World, account: str) -> None:
+    world.entry(2, "line", "x", "WECHAT", "Brand-A")
+    assert world.update(1, source="WECHAT", accountId=account, add=X).outcome["mergedInto"] == 2
+    assert {("line", "x", "WECHAT", "Brand-A"), ("line", "x", "WECHAT", account)} == world.entries[2]
+
+
+def test_values_are_one_where_they_are_the_same_to_the_letter(world: World) -> None:
+    world.entry(2, "line", "e\u0301", "ECOMMERCE")
+    assert world.update(1, add=named("line", "\u00e9")).outcome["mergedInto"] is None
+    assert world.update(1, add=named("line", "e\u0301")).outcome["mergedInto"] == 2
+
+
 def test_rule_5_taken_and_conflicting_are_both_said(world: World) -> None:
     world.entry(2, "line", "x")
     world.entry(3, "line", "y", "ECOMMERCE")

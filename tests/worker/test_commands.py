@@ -301,14 +301,20 @@ async def test_what_is_not_there_is_exit_status_one(shop, words):
 async def test_verify_finds_nothing_and_then_what_somebody_broke(world):
     assert "Looked at" in await world.command("verify")
     await world.sql("insert into identifier values (1, 'email', 'canary@example.com', 'A', '', 77)")
-    said = await world.command("verify", "--json", status=1)
-    assert said == ""
+    found = await world.document("verify", status=1)
+    assert found["holds"] is False
+    assert "canary" not in str(found)
+    assert [one["rule"] for one in found["rules"] if one["offenders"]] == ["entry-owner-living"]
+    assert found["counts"]["entries"] == 1
 
 
 async def test_a_catalog_is_shown_as_a_file_that_can_be_applied(shop, file):
     text = await shop.command("catalog", "show", str(ORG))
     out = await shop.command("catalog", "apply", str(file("again.yaml", text)))
     assert out == f"org {ORG}: version 1, unchanged\n"
+    again = file("again.json", json.dumps(await shop.document("catalog", "show", str(ORG))))
+    unchanged = [{"orgId": ORG, "version": 1, "changed": False}]
+    assert await shop.document("catalog", "apply", str(again)) == unchanged
     smaller = file("smaller.json", json.dumps(CATALOG | {"sources": {"WECHAT": "multiple"}}))
     await imported(shop, "customers", file("z.jsonl", [customer(901, ("line", "l901"))]))
     assert "INSTORE" in await shop.command("catalog", "apply", str(smaller), status=1)
@@ -336,5 +342,6 @@ async def test_a_database_that_is_not_migrated_is_one_line_that_says_what_to_do(
     (line,) = said.splitlines()
     assert "is not migrated" in line
     assert "mergeline migrate" in line
-    await module_world.command("migrate", MERGELINE_DATABASE_URL=empty_database_url)
+    assert (await module_world.document("migrate", MERGELINE_DATABASE_URL=empty_database_url))["applied"]
+    assert (await module_world.document("migrate", MERGELINE_DATABASE_URL=empty_database_url))["applied"] == []
     await module_world.command("verify", MERGELINE_DATABASE_URL=empty_database_url)
