@@ -19,7 +19,9 @@ echo "docker $*" >>"$CALLS"
 case $* in
   version) [[ -e $ENGINE ]] || { touch "$ENGINE"; exit 1; } ;;  # does not answer the first time
   "ps --all --quiet") echo somebodys ;;
-  *" up "*) exit "${UP_STATUS:-0}" ;;
+  *" up "*)
+    [[ -z ${UP_HANGS:-} ]] || { echo $$ >running.new && mv running.new running && exec sleep 60; }
+    exit "${UP_STATUS:-0}" ;;
   "compose run"*) exit "${RUN_STATUS:-0}" ;;
 esac
 """
@@ -35,6 +37,7 @@ MAKEFILE = """demo:
 """
 EMPTIED = "docker rm --force --volumes somebodys"
 STOPPED = "local-images stop"
+DOWN = "docker compose --progress quiet down --volumes --timeout 15"
 
 
 class Ci:
@@ -118,7 +121,7 @@ def test_compose_starts_the_image_of_this_source(ci: Ci) -> None:
     assert ended.returncode == 1
     began, *_ = [number for number, call in enumerate(ci.calls) if " up " in call]
     assert ci.calls[began - 1] == "docker build --quiet -f deploy/Dockerfile -t mergeline ."
-    assert "docker compose --progress quiet down --volumes --timeout 15" in ci.calls[began:]
+    assert DOWN in ci.calls[began:]
 
 
 def test_a_command_that_fails_leaves_no_folder(ci: Ci) -> None:
@@ -128,12 +131,14 @@ def test_a_command_that_fails_leaves_no_folder(ci: Ci) -> None:
     assert first.endswith("catalog apply catalog.yaml")
 
 
+@pytest.mark.parametrize("lane", ["demo", "compose"])
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
-def test_a_lane_ends_when_it_is_told_to(ci: Ci, how: str) -> None:
+def test_a_lane_ends_when_it_is_told_to(ci: Ci, how: str, lane: str) -> None:
+    ci.run("image")
     terminal, end = pty.openpty()
     with subprocess.Popen(
-        ["setsid", "--ctty", "--wait", "bash", ".ci/run", "demo"],
-        cwd=ci.project, env=ci.environment(), stdin=end, stdout=end, stderr=end,
+        ["setsid", "--ctty", "--wait", "bash", ".ci/run", lane],
+        cwd=ci.project, env=ci.environment(UP_HANGS="yes"), stdin=end, stdout=end, stderr=end,
     ) as script:  # fmt: skip
         os.close(end)
         deadline = time.monotonic() + END_TIMEOUT_S
@@ -144,3 +149,4 @@ def test_a_lane_ends_when_it_is_told_to(ci: Ci, how: str) -> None:
     os.close(terminal)
     with pytest.raises(ProcessLookupError):
         os.kill(int(ci.running.read_text()), 0)
+    assert (ci.calls[-1] == DOWN) == (lane == "compose")
