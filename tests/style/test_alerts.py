@@ -81,6 +81,18 @@ def test_rules_ask_for_metrics_labels_and_values_that_there_are(alerts: list[dic
     assert asked >= {name for name, (kind, _) in METRICS.items() if kind != "histogram"}
 
 
+def test_a_counter_that_was_only_not_seen_for_a_while_is_no_new_one(alerts: list[dict[str, Any]]) -> None:
+    by_name = {rule["alert"]: " ".join(rule["expr"].split()) for rule in alerts}
+    appears = re.compile(
+        r"(?P<counter>mergeline_\w+\{[^}]*\}) unless (?P=counter) offset 15m"
+        r" unless \( last_over_time\((?P=counter)\[1d\] offset 15m\) == (?P=counter)"
+        r" unless on \(instance\) mergeline_assigned_partitions offset 15m \)"
+    )
+    asking = {name for name, expression in by_name.items() if "unless mergeline_messages_total" in expression}
+    assert asking == {name for name, expression in by_name.items() if appears.search(expression)}
+    assert asking == {"MergelineDeadLetters", "MergelineRequestIdsReused"}
+
+
 def test_the_rules_fit_what_kubernetes_yaml_makes(alerts: list[dict[str, Any]], root: Path) -> None:
     by_name = {rule["alert"]: rule["expr"] for rule in alerts}
     manifests = yaml.safe_load_all((root / "deploy/kubernetes.yaml").read_text(encoding="utf-8"))

@@ -1,18 +1,21 @@
 """Both services in the foreground, for a terminal next to this one.
 
-In: ``--data-dir`` to keep the data. Out: two lines to evaluate in another shell, then nothing until Ctrl-C or SIGTERM.
-Never: servers in the background.
+In: ``--data-dir`` to keep the data. Out: two lines to evaluate in another shell, then nothing until Ctrl-C or SIGTERM;
+exit status 2, with a line that says why, where they cannot be had. Never: servers in the background.
 """
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Final
 
 import click
 
 from mergeline.embedded.errors import EmbeddedError
 from mergeline.embedded.services import Services
+
+CANNOT: Final = 2
 
 
 @click.command()
@@ -27,7 +30,8 @@ def main(data_dir: Path | None) -> None:
             click.echo(f"export MERGELINE_KAFKA_BOOTSTRAP_SERVERS={services.bootstrap_servers}")
             signal.sigwait(stop_signals)
     except EmbeddedError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(f"mergeline: {error}", err=True)
+        raise SystemExit(CANNOT) from None
 
 
 if __name__ == "__main__":

