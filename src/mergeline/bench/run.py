@@ -52,7 +52,7 @@ async def run_plan(plan: Plan, site: Site, notice: Notice) -> Results:
 @asynccontextmanager
 async def _world(plan: Plan, site: Site, name: str, notice: Notice) -> AsyncIterator[World]:
     notice(f"{name}: storing {plan.customers:,} customers with {plan.customers * plan.entries:,} entries")
-    async with site.world(name, plan) as world:
+    async with site.world(name, plan, notice) as world:
         yield world
 
 
