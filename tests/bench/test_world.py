@@ -74,7 +74,7 @@ async def assert_nothing_left(site):
 
 async def test_what_ends_the_population_ends_with_one_line_and_leaves_nothing(site, monkeypatch):
     monkeypatch.setitem(worlds.SQL, "customers", "select $1::bigint + $2::bigint / ($3::bigint - $3::bigint)")
-    with pytest.raises(SetupError, match="PostgreSQL at .* failed"):
+    with pytest.raises(SetupError, match=r"PostgreSQL at .* failed"):
         async with site.world("worker", plan(), pytest.fail):
             pytest.fail("there is no population")
     await assert_nothing_left(site)
@@ -98,7 +98,7 @@ async def test_an_interruption_of_the_population_leaves_nothing(site, monkeypatc
 
 
 async def test_an_error_of_the_database_within_a_run_is_one_line(site):
-    with pytest.raises(SetupError, match="PostgreSQL at .* failed"):
+    with pytest.raises(SetupError, match=r"PostgreSQL at .* failed"):
         async with site.world("worker", plan(), pytest.fail) as world:
             await world.add_merges([(7, 1), (7, 1)])
     await assert_nothing_left(site)
@@ -116,8 +116,8 @@ async def test_a_role_that_may_take_no_checkpoint_is_told_so_and_goes_on(site_of
 
 async def test_statements_that_this_server_does_not_count_are_said_to_need_a_setting(site):
     async with site.world("worker", plan(), pytest.fail) as world:
-        async with metered(site, world, Workers(world.settings, 1)) as meter:
-            with pytest.raises(SetupError, match="--statements: .* shared_preload_libraries"):
+        with pytest.raises(SetupError, match=r"--statements: .* shared_preload_libraries"):
+            async with metered(site, world, Workers(world.settings, 1)) as meter:
                 await meter.begin_statements()
 
 
@@ -131,7 +131,8 @@ async def test_a_world_is_its_own_whatever_the_plan_says_of_its_workers(site):
 
 async def test_the_benchs_own_commits_are_not_those_of_a_request(site):
     async with site.world("worker", plan(), pytest.fail) as world:
-        async with metered(site, world, Workers(world.settings, 1)) as meter, meter.sampling():
+        workers = Workers(world.settings, 1)
+        async with metered(site, world, workers) as meter, meter.sampling():
             before = await meter.read()
             connection = await asyncpg.connect(world.database_url)
             for _ in range(20):
@@ -145,13 +146,12 @@ async def test_the_benchs_own_commits_are_not_those_of_a_request(site):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the bench needs /proc")
-def test_sigterm_ends_the_wait_for_the_services_also_where_sigint_was_ignored(tmp_path):
+def test_sigterm_ends_the_wait_for_the_services_also_where_sigint_was_ignored():
     # As a shell starts every `command &` of a script.
     bench = subprocess.Popen(
-        [sys.executable, "-m", "mergeline", "bench", "--quick", "--closed-only"],
+        ["sh", "-c", f"trap '' INT; exec {sys.executable} -m mergeline bench --quick --closed-only"],
         env={name: value for name, value in os.environ.items() if not name.startswith("MERGELINE_")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     try:
         while "starting Kafka and PostgreSQL" not in (line := bench.stderr.readline()):

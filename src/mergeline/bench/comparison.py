@@ -41,14 +41,24 @@ def baseline_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "tests.bench.baseline")
 
 
-async def run_floor(root: Path, source: World, target: World) -> dict[str, Any]:
+async def run_floor(root: Path, source: World, target: World, requests: int) -> dict[str, Any]:
     """Write what the worker has written in its closed run into another database; how many requests, how long.
+
+    Args:
+        root: of the checkout.
+        source: where the worker has worked.
+        target: another world, as it was before.
+        requests: of the closed run.
 
     Raises:
         SetupError: if that fails, with its last words.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    environ = own | {variable("database_url"): target.database_url, "FLOOR_SOURCE_URL": source.database_url}
+    environ = own | {
+        variable("database_url"): target.database_url,
+        "FLOOR_SOURCE_URL": source.database_url,
+        "FLOOR_REQUESTS": str(requests),
+    }
     process = Guarded(last_signal=signal.SIGTERM, prefix="mergeline-bench-")
     try:
         log = process.folder / "floor.log"
