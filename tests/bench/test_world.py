@@ -114,6 +114,16 @@ async def test_a_role_that_may_take_no_checkpoint_is_told_so_and_goes_on(site_of
     await assert_nothing_left(site)
 
 
+async def test_what_the_meter_may_not_do_is_one_line_too(site_of_no_superuser):
+    site = site_of_no_superuser
+    with pytest.raises(SetupError, match=r"PostgreSQL at .* refuses: permission denied to create extension"):
+        async with site.world("worker", plan(), str) as world:
+            workers = Workers(world.settings, 1)
+            async with metered(site, world, workers) as meter:
+                await meter.begin_statements()
+    await assert_nothing_left(site)
+
+
 async def test_statements_that_this_server_does_not_count_are_said_to_need_a_setting(site):
     async with site.world("worker", plan(), pytest.fail) as world:
         with pytest.raises(SetupError, match=r"--statements: .* shared_preload_libraries"):
