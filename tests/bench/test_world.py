@@ -1,6 +1,7 @@
 """What the bench makes on services that somebody else uses, and that it takes it away however a run ends."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -49,6 +50,15 @@ async def site_of_no_superuser(postgres, bootstrap_servers):
         await admin.execute(f"drop role {role}")
     finally:
         await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def metered_world(site, notice=str):
+    """The meter of a world without workers."""
+    async with site.world("worker", plan(), notice) as world:
+        workers = Workers(world.settings, 1)
+        async with metered(site, world, workers) as meter:
+            yield meter
 
 
 async def left(site):
@@ -106,10 +116,8 @@ async def test_an_error_of_the_database_within_a_run_is_one_line(site):
 
 async def test_a_role_that_may_take_no_checkpoint_is_told_so_and_goes_on(site_of_no_superuser):
     site, told = site_of_no_superuser, []
-    async with site.world("worker", plan(), told.append) as world:
-        assert (await world.sizes())["customers"] == 100
-        async with metered(site, world, Workers(world.settings, 1)) as meter:
-            assert (await meter.read()).database["wal_bytes"] > 0
+    async with metered_world(site, told.append) as meter:
+        assert (await meter.read()).database["wal_bytes"] > 0
     assert "grant pg_checkpoint" in " ".join(told)
     await assert_nothing_left(site)
 
@@ -117,18 +125,15 @@ async def test_a_role_that_may_take_no_checkpoint_is_told_so_and_goes_on(site_of
 async def test_what_the_meter_may_not_do_is_one_line_too(site_of_no_superuser):
     site = site_of_no_superuser
     with pytest.raises(SetupError, match=r"PostgreSQL at .* refuses: permission denied to create extension"):
-        async with site.world("worker", plan(), str) as world:
-            workers = Workers(world.settings, 1)
-            async with metered(site, world, workers) as meter:
-                await meter.begin_statements()
+        async with metered_world(site) as meter:
+            await meter.begin_statements()
     await assert_nothing_left(site)
 
 
 async def test_statements_that_this_server_does_not_count_are_said_to_need_a_setting(site):
-    async with site.world("worker", plan(), pytest.fail) as world:
-        with pytest.raises(SetupError, match=r"--statements: .* shared_preload_libraries"):
-            async with metered(site, world, Workers(world.settings, 1)) as meter:
-                await meter.begin_statements()
+    with pytest.raises(SetupError, match=r"--statements: .* shared_preload_libraries"):
+        async with metered_world(site) as meter:
+            await meter.begin_statements()
 
 
 async def test_a_world_is_its_own_whatever_the_plan_says_of_its_workers(site):
@@ -140,16 +145,14 @@ async def test_a_world_is_its_own_whatever_the_plan_says_of_its_workers(site):
 
 
 async def test_the_benchs_own_commits_are_not_those_of_a_request(site):
-    async with site.world("worker", plan(), pytest.fail) as world:
-        workers = Workers(world.settings, 1)
-        async with metered(site, world, workers) as meter, meter.sampling():
-            before = await meter.read()
-            connection = await asyncpg.connect(world.database_url)
-            for _ in range(20):
-                await connection.execute("select 1")
-            await connection.close()  # its counts are told by then
-            await asyncio.sleep(SAMPLED_S)
-            after = await meter.read()
+    async with metered_world(site) as meter, meter.sampling():
+        before = await meter.read()
+        connection = await asyncpg.connect(meter._world.database_url)
+        for _ in range(20):
+            await connection.execute("select 1")
+        await connection.close()  # its counts are told by then
+        await asyncio.sleep(SAMPLED_S)
+        after = await meter.read()
     assert meter.samples >= 5
     # To connect is a commit too.
     assert cost(before, after, 1).commits == pytest.approx(21, abs=1)
