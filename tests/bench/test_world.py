@@ -15,6 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.protocol.admin import DeleteTopicsResponse_v3
 from tests.bench.test_parts import plan
 
 from mergeline.bench import world as worlds
@@ -134,6 +136,25 @@ async def test_statements_that_this_server_does_not_count_are_said_to_need_a_set
     with pytest.raises(SetupError, match=r"--statements: .* shared_preload_libraries"):
         async with metered_world(site) as meter:
             await meter.begin_statements()
+
+
+async def test_topics_that_it_may_not_delete_are_said_to_be_left(site, monkeypatch):
+    class Refusing:
+        async def delete_topics(self, names):
+            codes = [(name, TopicAuthorizationFailedError.errno if name.endswith("s-changed") else 0) for name in names]
+            return DeleteTopicsResponse_v3(throttle_time_ms=0, topic_error_codes=codes)
+
+    @contextlib.asynccontextmanager
+    async def refusing(_):
+        yield Refusing()
+
+    told = []
+    async with site.world("worker", plan(), told.append) as world:
+        with monkeypatch.context() as patched:
+            patched.setattr(worlds.topics, "admin", refusing)
+            await world.delete_topics(told.append)
+    (line,) = told
+    assert re.search(r"TopicAuthorizationFailedError\); left are: bench_worker_\w+\.identifiers-changed$", line)
 
 
 async def test_a_world_is_its_own_whatever_the_plan_says_of_its_workers(site):

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
 
 from mergeline.bench.mix import SERIES_ID
 from mergeline.bench.plan import ORG_ID, Plan
@@ -33,6 +34,8 @@ CATALOG: Final = {
     "series": [{"id": SERIES_ID, "autoCreate": True}],
 }
 SQL: Final = load("mergeline.bench", "population.sql")
+GONE: Final = (NoError.errno, UnknownTopicOrPartitionError.errno)
+"""What a broker says of a topic that it has deleted, or never had."""
 MAKE_TIMEOUT_S: Final = 300.0
 """For a database to be made, or dropped, for which PostgreSQL takes a checkpoint."""
 NO_CHECKPOINT: Final = (
@@ -85,7 +88,7 @@ class Site:
                     yield world
                 finally:
                     if self.services is None:
-                        await world.delete_topics()
+                        await world.delete_topics(notice)
             finally:
                 if self.services is None:
                     await self._execute(f'drop database if exists "{tag}" with (force)')
@@ -157,12 +160,16 @@ class World:
         async with connected(self.settings, LONG_STATEMENT_MS_MAX) as connection:
             return dict(await connection.fetchrow(SQL["sizes"]) or {})
 
-    async def delete_topics(self) -> None:
+    async def delete_topics(self, notice: Callable[[str], None]) -> None:
         """Remove its topics, where there can be any, from a cluster that goes on without it."""
         if not self._has_topics:
             return
         async with topics.admin(self.settings) as client:
-            await client.delete_topics([spec.name for spec in self._topic_plan()])
+            response = (await client.delete_topics([spec.name for spec in self._topic_plan()])).to_object()
+        codes = {one["topic"]: one["error_code"] for one in response["topic_error_codes"]}
+        left = [name for name, code in codes.items() if code not in GONE]
+        if left:
+            notice(f"Kafka refuses to delete topics ({for_code(codes[left[0]]).__name__}); left are: {', '.join(left)}")
 
     def _topic_plan(self) -> list[topics.TopicSpec]:
         return topics.topic_plan(self.settings, self.plan.partitions)
