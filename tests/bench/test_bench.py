@@ -51,6 +51,10 @@ def test_every_message_was_answered_once_and_rightly_by_both(report):
     assert report["baseline"]["judgement"]["answered"] == 500
 
 
+def test_the_floor_wrote_the_rows_of_every_request_dead_letters_too(report):
+    assert report["floor"]["requests"] == 3000
+
+
 def test_a_run_says_how_to_repeat_it(report):
     assert sorted(report["command"].split()) == sorted(["mergeline", "bench", "--given", *SMALL])
 

@@ -1,20 +1,30 @@
 """The parts of the bench that decide whether its figures can be believed."""
 
 import asyncio
+import io
+import os
 import re
+import time
 from array import array
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from mergeline.bench import load
-from mergeline.bench.latency import percentiles_ms
+from mergeline.bench import closed, comparison, load, opened
+from mergeline.bench.comparison import run_floor
+from mergeline.bench.latency import PERCENTILES, percentiles_ms
 from mergeline.bench.load import Load
+from mergeline.bench.meter import Cost
 from mergeline.bench.mix import Messages
-from mergeline.bench.outcomes import Answer, Judge
+from mergeline.bench.outcomes import Answer, Judge, Judgement
 from mergeline.bench.plan import Hot, Kind, Plan
-from mergeline.cli import main
+from mergeline.bench.results import Closed, Open, Results
+from mergeline.cli import bench_report, main
+from mergeline.embedded import EmbeddedError
+from mergeline.errors import SetupError
 
 MIX = {
     Kind.ADD: 60, Kind.REMOVE: 10, Kind.MERGE: 10, Kind.CARD: 5, Kind.REPEAT: 10, Kind.REJECTED: 4, Kind.BAD: 1,
@@ -117,6 +127,138 @@ def test_percentiles_are_those_of_the_values():
     assert found == pytest.approx({"p50": 500, "p90": 900, "p99": 990, "p99_9": 999, "max": 1000}, rel=0.002)
 
 
+def test_where_nothing_was_answered_there_is_no_latency_in_place_of_a_short_one():
+    assert percentiles_ms([]) == dict.fromkeys(PERCENTILES)
+
+
+def test_a_report_shows_what_was_not_measured_as_that():
+    nothing_used = Cost(1, 1.0, {}, 0.0, 0.0, None, 0.0, 0.0, 0, 0)
+    run = Open(20, percentiles_ms([]), nothing_used, {}, Judgement())
+    run_closed = Closed(1000, 1.0, nothing_used, {}, {}, [], 0, Judgement())
+    results = Results(run_closed, [run], None, None, {"customers": 1, "entries": 1, "bytes": 1})
+    said = io.StringIO()
+    bench_report.show(Console(file=said, width=100), results, "mergeline bench")
+    assert re.search(r"^20( +-){5} +0 ", said.getvalue(), re.MULTILINE)
+    assert "- requests a fsync, - a commit" in said.getvalue()
+    assert bench_report.as_document(results, "")["latency_ms_p50"] is None
+
+
+async def test_a_closed_run_that_is_over_at_the_first_look_is_no_measurement():
+    class Over:
+        async def until(self, *_):
+            pass
+
+        async def committed(self):
+            return 1000
+
+    class NoMeter:
+        async def read(self):
+            pytest.fail("nothing is to be measured")
+
+    with pytest.raises(SetupError, match="1,000 requests are too few to measure"):
+        await closed._measure(Over(), NoMeter(), None, 1000)
+
+
+class TestOpenRun:
+    class Silence:
+        """A subscriber that nothing comes to."""
+
+        async def bunch(self, timeout_ms):
+            await asyncio.sleep(timeout_ms / 1000)
+            return time.perf_counter(), []
+
+    class Workers:
+        def check(self):
+            raise EmbeddedError("a worker ended with 1; its last words:")
+
+    class Alive:
+        def check(self):
+            pass
+
+    @pytest.fixture
+    def judge(self):
+        judge = Judge(once=True)
+        list(judge.expect(made(5)))
+        return judge
+
+    async def test_a_worker_that_has_ended_ends_it_at_once_and_the_load_too(self, judge):
+        began, stopped = time.perf_counter(), asyncio.Event()
+
+        async def load_for_ever():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                stopped.set()
+
+        with pytest.raises(EmbeddedError, match="last words"):
+            async with opened._beside(load_for_ever()) as sending:
+                await opened._listen(self.Silence(), judge, sending, self.Workers(), 0)
+        assert stopped.is_set()
+        assert time.perf_counter() - began < opened.SILENCE_S / 10
+
+    async def test_a_load_that_fails_ends_it_at_once(self, judge):
+        began = time.perf_counter()
+
+        async def refused():
+            raise SetupError("Kafka refuses")
+
+        with pytest.raises(SetupError, match="Kafka refuses"):
+            async with opened._beside(refused()) as sending:
+                await opened._listen(self.Silence(), judge, sending, self.Alive(), 0)
+        assert time.perf_counter() - began < opened.SILENCE_S / 10
+
+    async def test_workers_that_live_and_say_nothing_are_waited_for(self, judge, monkeypatch):
+        monkeypatch.setattr(opened, "SILENCE_S", 0.2)
+        async with opened._beside(asyncio.sleep(0)) as sending:
+            assert await opened._listen(self.Silence(), judge, sending, self.Alive(), 0) == []
+        assert judge.verdict().faults == 5
+
+
+class TestFloor:
+    """A program of `tests.bench`, here another one of that name."""
+
+    @pytest.fixture
+    def floor(self, tmp_path):
+        folder = tmp_path / "tests" / "bench"
+        folder.mkdir(parents=True)
+        for package in (folder, folder.parent):
+            (package / "__init__.py").touch()
+        database = SimpleNamespace(database_url="postgresql://127.0.0.1:1/x")
+
+        def run(text):
+            (folder / "floor.py").write_text(text)
+            return run_floor(tmp_path, database, database, 1000)
+
+        return run
+
+    async def test_what_it_found_is_the_last_line_that_it_says(self, floor):
+        assert await floor("print('warned')\nprint('{\"requests\": 7, \"seconds\": 0.5}')") == {
+            "requests": 7,
+            "seconds": 0.5,
+        }
+
+    async def test_a_failure_is_told_by_its_last_words(self, floor):
+        with pytest.raises(SetupError, match=r"failed with 1; its last words:\n(.*\n)*AssertionError: of it$"):
+            await floor("assert False, 'of it'")
+
+    async def test_one_that_takes_too_long_is_ended(self, floor, monkeypatch):
+        monkeypatch.setattr(comparison, "FLOOR_POLLS_MAX", 3)
+        with pytest.raises(SetupError, match="took more than"):
+            await floor("import time; time.sleep(3600)")
+
+    async def test_it_does_not_outlive_a_bench_that_is_interrupted(self, floor, tmp_path):
+        told = tmp_path / "pid"
+        text = "import os, time; open('pid.new', 'w').write(str(os.getpid())); os.rename('pid.new', 'pid')"
+        running = asyncio.create_task(floor(f"{text}; time.sleep(3600)"))
+        while not told.exists():
+            await asyncio.sleep(0.02)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(told.read_text()), 0)
+
+
 class TestOpenLoad:
     class StuckProducer:
         """The broker takes nothing for a while."""
@@ -171,6 +313,20 @@ def test_settings_may_come_together_or_one_by_one():
         ("--mix", "ad=1", "kinds are add, remove, merge"),
         ("--mix", "add=much", "weights are numbers"),
         ("--mix", "add", "not a list like name=value"),
+        ("--mix", "add=0", "at least one of them above"),
+        ("--mix", "add=-1,merge=2", "weights are numbers from 0 on"),
+        ("--mix", "add=nan", "weights are numbers from 0 on"),
+        ("--mix", "add=inf", "weights are numbers from 0 on"),
+        ("--mix", "add=1e308,merge=1e308", "weights are numbers from 0 on"),
+        ("--mix", ",", "at least one of them above"),
+        ("--set", "topic_prefix=mergeline.", "topic_prefix is the bench's own affair"),
+        ("--set", "TOPIC_PREFIX=", "TOPIC_PREFIX is the bench's own affair"),
+        ("--set", "group_id=mergeline", "the bench's own affair"),
+        ("--set", "database_url=postgresql://h/x", "the bench's own affair"),
+        ("--set", "database_url_file=x", "the bench's own affair"),
+        ("--set", "kafka_bootstrap_servers=h:1", "the bench's own affair"),
+        ("--set", "kafka_sasl_username=u", "the bench's own affair"),
+        ("--set", "http_port=8080", "the bench's own affair"),
         ("--set", "batchmax=5", "is MERGELINE_BATCH_MAX meant?"),
         ("--set", "batch_max=0", "at least 1 is needed"),
         ("--given", None, "cannot be reached"),

@@ -75,9 +75,18 @@ async def _start(subject: Subject) -> float:
 
 
 async def _measure(progress: Progress, meter: Meter, workers: Workers, requests: int) -> tuple[Reading, Reading, int]:
-    """Readings where it was warm and at the end, and how many messages lay between them."""
+    """Readings where it was warm and at the end, and how many messages lay between them.
+
+    Raises:
+        SetupError: if nothing lay between them.
+    """
     await progress.until(int(requests * WARM_SHARE), workers, SILENCE_S)
     warm = await progress.committed()
+    if warm >= requests:
+        raise SetupError(
+            f"{requests:,} requests are too few to measure: all were answered before the bench could look twice. "
+            "Take more of them."
+        )
     before = await meter.read()
     await progress.until(requests, workers, SILENCE_S)
     after = await meter.read()

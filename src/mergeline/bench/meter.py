@@ -1,7 +1,8 @@
 """What a stretch of a run cost: the difference of two readings.
 
 In: processes, a database, a folder of topics. Out: a `Reading` at any moment; a `Cost` of two. Never: a guess; what
-cannot be read (services elsewhere) is left out.
+cannot be read (services elsewhere) is left out. Nor what it takes to read it: commits of the bench's own are not
+among those of a request.
 """
 
 import asyncio
@@ -18,6 +19,10 @@ import asyncpg
 from mergeline.bench import processes
 from mergeline.bench.workers import Workers
 from mergeline.bench.world import Site, World
+from mergeline.database import database_errors
+from mergeline.errors import SetupError
+from mergeline.settings import Settings
+from mergeline.store.pool import CONNECT_TIMEOUT_S
 from mergeline.store.queries import load
 from mergeline.store.statements import Connection
 
@@ -25,6 +30,11 @@ SQL: Final = load("mergeline.bench", "counters.sql")
 SAMPLE_S: Final = 0.1
 STATEMENTS_MAX: Final = 20
 PG_STAT_IO_SINCE: Final = 16
+NO_STATEMENTS: Final = (
+    asyncpg.ObjectNotInPrerequisiteStateError,  # it is not loaded
+    asyncpg.FeatureNotSupportedError,  # it is not installed
+    asyncpg.UndefinedFileError,  # the same, before version 16
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +93,13 @@ class Cost:
 class Meter:
     """Reads the processes of a site, of one world and its workers."""
 
-    def __init__(self, site: Site, world: World, workers: Workers, connection: Connection) -> None:
-        self._site, self._world, self._workers, self._connection = site, world, workers, connection
+    def __init__(
+        self, site: Site, world: World, workers: Workers, *, beside: Connection, inside: Connection, database: str
+    ) -> None:
+        """`beside`, `inside`: of the server, with another database and with the world's own, `database`."""
+        self._site, self._world, self._workers = site, world, workers
+        self._beside, self._inside, self._database = beside, inside, database
+        self._readings = 0
         self.waits: Counter[str] = Counter()
         """How many sessions were seen waiting, by what for, over all samples."""
         self.samples = 0
@@ -102,25 +117,37 @@ class Meter:
         machine_cpu_s = processes.machine_cpu_s()
         at_s = time.perf_counter()
         async with self._one_at_a_time:
-            row = await self._connection.fetchrow(SQL["counters"])
-            database = {name: int(value or 0) for name, value in (row or {}).items()}
-            if self._connection.get_server_version().major >= PG_STAT_IO_SINCE:
-                database["fsyncs"] = await self._connection.fetchval(SQL["fsyncs"])
+            ledger_rows = await self._inside.fetchval(SQL["ledger_rows"])
+            self._readings += 1
+            row = await self._beside.fetchrow(SQL["counters"], self._database)
+            database = {name: int(value or 0) for name, value in (row or {}).items()} | {"ledger_rows": ledger_rows}
+            if self._beside.get_server_version().major >= PG_STAT_IO_SINCE:
+                database["fsyncs"] = await self._beside.fetchval(SQL["fsyncs"])
+        # Each reading is one commit there. (What the first one took beside, lies before what it tells.)
+        database["commits"] -= self._readings
         folder = self._site.topics_folder
         prefix = self._world.settings.topic_prefix
         topic_bytes = processes.folder_bytes(folder, f"{prefix}*/*.log") if folder else 0
         return Reading(at_s, cpu_s, machine_cpu_s, database, topic_bytes)
 
     async def begin_statements(self) -> None:
-        """Count statements from now on."""
-        async with self._one_at_a_time:
-            await self._connection.execute(SQL["statements_begin"])
-            await self._connection.execute(SQL["statements_reset"])
+        """Count statements from now on; not between two readings.
+
+        Raises:
+            SetupError: if this PostgreSQL counts none.
+        """
+        try:
+            await self._inside.execute(SQL["statements_begin"])
+            await self._inside.execute(SQL["statements_reset"])
+        except NO_STATEMENTS as error:
+            raise SetupError(
+                f"--statements: PostgreSQL counts no statements ({error.args[0]}). Add pg_stat_statements to its "
+                "shared_preload_libraries and start it again, or leave the option out."
+            ) from None
 
     async def statements(self) -> list[Statement]:
-        """Those that took the most time."""
-        async with self._one_at_a_time:
-            rows = await self._connection.fetch(SQL["statements"], STATEMENTS_MAX)
+        """Those that took the most time; not between two readings."""
+        rows = await self._inside.fetch(SQL["statements"], STATEMENTS_MAX)
         return [Statement(**dict(row)) for row in rows]
 
     @asynccontextmanager
@@ -137,7 +164,7 @@ class Meter:
     async def _sample(self, done: asyncio.Event) -> None:
         while not done.is_set():
             async with self._one_at_a_time:
-                rows = await self._connection.fetch(SQL["waits"])
+                rows = await self._beside.fetch(SQL["waits"], self._database)
             for row in rows:
                 self.waits[row["wait"]] += row["sessions"]
             self.samples += 1
@@ -147,10 +174,28 @@ class Meter:
 
 @asynccontextmanager
 async def metered(site: Site, world: World, workers: Workers) -> AsyncIterator[Meter]:
-    """A meter for the length of a block."""
-    connection = await asyncpg.connect(world.database_url, server_settings={"application_name": "mergeline-bench"})
+    """A meter for the length of a block.
+
+    Raises:
+        SetupError: if the database cannot be reached.
+    """
+    async with _connected(site.settings) as beside, _connected(world.settings) as inside:
+        database = await inside.fetchval("select current_database()")
+        yield Meter(site, world, workers, beside=beside, inside=inside, database=database)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Connection]:
+    """Without what `database.connected` asks beside: that would be counted too."""
+    with database_errors(settings):
+        connection = await asyncpg.connect(
+            settings.database_url.get_secret_value(),
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=settings.database_timeout_ms / 1000,
+            server_settings={"application_name": "mergeline-bench"},
+        )
     try:
-        yield Meter(site, world, workers, connection)
+        yield connection
     finally:
         await connection.close()
 

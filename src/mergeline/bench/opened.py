@@ -9,9 +9,9 @@ import asyncio
 import gc
 import time
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
@@ -24,6 +24,7 @@ from mergeline.bench.outcomes import Judge, Subscriber, answer_of, subscribed
 from mergeline.bench.plan import REQUESTS_MAX
 from mergeline.bench.results import Open
 from mergeline.bench.subject import Subject
+from mergeline.bench.workers import Workers
 
 WARM_SHARE: Final = 0.1
 """Messages at the beginning that are not among the latencies: connections are made, a quiet worker wakes."""
@@ -34,10 +35,18 @@ SETTLE_S: Final = 0.5
 
 
 async def run_open(subject: Subject, rate: int, seconds: float, run: int) -> Open:
-    """Send at the rate for so long (`REQUESTS_MAX` messages at most), wait for all answers, and check them."""
+    """Send at the rate for so long, wait for all answers, and check them.
+
+    One message at least, `REQUESTS_MAX` at most.
+
+    Raises:
+        EmbeddedError: if a worker has ended.
+        SetupError: if the messages cannot be sent.
+    """
     world, workers = subject.world, subject.workers
     supply, judge = Messages(world.plan, run, world.next_victim), subject.judge()
-    messages = list(judge.expect(supply.make(min(REQUESTS_MAX, int(rate * seconds)))))
+    count = min(REQUESTS_MAX, max(1, int(rate * seconds)))
+    messages = list(judge.expect(supply.make(count)))
     await world.add_merges(supply.merges)
     intended = array("d")
     async with (
@@ -49,9 +58,8 @@ async def run_open(subject: Subject, rate: int, seconds: float, run: int) -> Ope
         await subscriber.bunch(int(SETTLE_S * 1000))
         with _no_garbage_collection():
             metrics_before, before = workers.metrics(), await meter.read()
-            sending = asyncio.create_task(load.at_rate(messages, rate, intended))
-            heard = await _listen(subscriber, judge, sending, run)
-            await sending
+            async with _beside(load.at_rate(messages, rate, intended)) as sending:
+                heard = await _listen(subscriber, judge, sending, workers, run)
             after, metrics_after = await meter.read(), workers.metrics()
     warm = int(len(messages) * WARM_SHARE)
     latencies = (at - intended[number] for number, at in heard if number >= warm)
@@ -64,14 +72,26 @@ async def run_open(subject: Subject, rate: int, seconds: float, run: int) -> Ope
     )
 
 
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator["asyncio.Task[None]"]:
+    """Something that runs beside a block, which waits for its end; if the block ends before its time, so does it."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def _listen(
-    subscriber: Subscriber, judge: Judge, sending: "asyncio.Task[None]", run: int
+    subscriber: Subscriber, judge: Judge, sending: "asyncio.Task[None]", workers: Workers, run: int
 ) -> list[tuple[int, float]]:
     """The number of each message that was answered, and when; until all are, or no answer comes for too long."""
     heard: list[tuple[int, float]] = []
     while judge.missing:
         # Judged only when there can be an answer to each: to read them takes the processor of whom is measured.
-        records, came = await _records(subscriber, judge.missing, sending)
+        records, came = await _records(subscriber, judge.missing, sending, workers)
         heard += _heard(judge, records, came, run)
         if not records:
             return heard
@@ -80,7 +100,7 @@ async def _listen(
 
 
 async def _records(
-    subscriber: Subscriber, count: int, sending: "asyncio.Task[None]"
+    subscriber: Subscriber, count: int, sending: "asyncio.Task[None]", workers: Workers
 ) -> "tuple[list[ConsumerRecord], array[float]]":
     """So many records and the time of each; fewer where none came for too long."""
     records: list[ConsumerRecord] = []
@@ -88,6 +108,10 @@ async def _records(
     heard_at = time.perf_counter()
     while len(records) < count:
         now, bunch = await subscriber.bunch(POLL_MS)
+        if not bunch:
+            workers.check()
+            if sending.done():
+                await sending  # which complains, if not all was sent
         if bunch or not sending.done():
             heard_at = now
         if now - heard_at > SILENCE_S:

@@ -17,6 +17,14 @@ RUNS_MAX: Final = 200
 """Of one plan: what request ids and mobile numbers have room for."""
 
 
+OWN_SETTINGS: Final = (
+    "database_url", "kafka_bootstrap_", "kafka_security_", "kafka_sasl_", "kafka_ssl_", "topic_prefix", "group_id",
+    "http_",
+)  # fmt: skip
+"""What the settings begin with (their `_FILE` forms too) that a plan has no say in: where the workers work, and what
+they call themselves there."""
+
+
 class Kind(StrEnum):
     """What a message asks for, and so what its answer must be."""
 
@@ -69,7 +77,7 @@ class Plan:
     workers: int
     partitions: int
     worker_settings: Mapping[str, str]
-    """`MERGELINE_*` of the workers, on top of what the bench needs."""
+    """`MERGELINE_*` of the workers, beside what the bench sets (`OWN_SETTINGS`)."""
     baseline_requests: int
     """Of the per-message worker that the worker is compared with; 0: none."""
     statements: bool

@@ -44,8 +44,9 @@ class Open:
     """Messages at their times, whatever becomes of the others."""
 
     rate: int
-    latency_ms: Mapping[str, float]
-    """From when a message should have been sent to when a subscriber had its answer; by percentile."""
+    latency_ms: Mapping[str, float | None]
+    """From when a message should have been sent to when a subscriber had its answer; by percentile. None where no
+    answer came, but for those of the run's beginning."""
     cost: Cost
     batches: Mapping[str, Batches]
     judgement: Judgement

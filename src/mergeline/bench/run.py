@@ -39,7 +39,7 @@ async def run_plan(plan: Plan, site: Site, notice: Notice) -> Results:
         if root is not None:
             notice("the floor: the same rows, set-based, straight into PostgreSQL")
             async with _world(plan, site, "floor", notice) as other:
-                floor = Floor(**await run_floor(root, world, other))
+                floor = Floor(**await run_floor(root, world, other, plan.requests))
     if root is not None:
         async with _world(plan, site, "baseline", notice) as world:
             with Workers(world.settings, 1, baseline_command(), root) as workers:
@@ -52,7 +52,7 @@ async def run_plan(plan: Plan, site: Site, notice: Notice) -> Results:
 @asynccontextmanager
 async def _world(plan: Plan, site: Site, name: str, notice: Notice) -> AsyncIterator[World]:
     notice(f"{name}: storing {plan.customers:,} customers with {plan.customers * plan.entries:,} entries")
-    async with site.world(name, plan) as world:
+    async with site.world(name, plan, notice) as world:
         yield world
 
 

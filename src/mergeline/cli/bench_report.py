@@ -21,6 +21,7 @@ MIB: Final = 1 << 20
 PLOT_COLUMNS: Final = 60
 PLOT_LINES: Final = 20
 PLOTTED: Final = ("p50", "p99")
+NOT_MEASURED: Final = "-"
 
 
 def status(results: Results) -> int:
@@ -83,9 +84,9 @@ def plot(results: Results) -> None:
     figure.x_label, figure.y_label = "requests/s", "ms"
     figure.set_x_limits(min_=0)
     figure.set_y_limits(min_=0)
-    rates = [run.rate for run in results.opened]
     for name in PLOTTED:
-        figure.plot(rates, [run.latency_ms[name] for run in results.opened], label=name)
+        found = [(run.rate, value) for run in results.opened if (value := run.latency_ms[name]) is not None]
+        figure.plot([rate for rate, _ in found], [value for _, value in found], label=name)
     click.echo(figure.show(legend=True))
 
 
@@ -96,7 +97,8 @@ def _show_opened(out: Console, runs: Sequence[Open]) -> None:
     rows = table("rate", *PERCENTILES, "worker µs", "batch", "faults")
     for run in runs:
         batch = run.batches["apply"].messages_mean if "apply" in run.batches else 0.0
-        figures = (f"{run.latency_ms[name]:,.1f}" for name in PERCENTILES)
+        latencies = (run.latency_ms[name] for name in PERCENTILES)
+        figures = (NOT_MEASURED if value is None else f"{value:,.1f}" for value in latencies)
         worker_us = run.cost.cpu_us.get("worker", 0.0)
         rows.add_row(f"{run.rate:,}", *figures, f"{worker_us:.0f}", f"{batch:.0f}", str(run.judgement.faults))
     lay_out(out, rows)
@@ -128,8 +130,8 @@ def _show_closed(out: Console, title: str, closed: Closed) -> None:
     rows.add_row("CPU a request", f"{cpu} µs, in all {sum(cost.cpu_us.values()):.0f}")
     topics = f", {cost.topic_bytes:,.0f} bytes in topics" if cost.topic_bytes is not None else ""
     rows.add_row("disk a request", f"{cost.wal_bytes:,.0f} bytes of write-ahead log{topics}")
-    rows.add_row("a batch of PostgreSQL", f"{1 / cost.fsyncs if cost.fsyncs else 0:,.0f} requests a fsync, "
-                 f"{1 / cost.commits if cost.commits else 0:,.0f} a commit")  # fmt: skip
+    syncs, commits = _requests_each(cost.fsyncs), _requests_each(cost.commits)
+    rows.add_row("a batch of PostgreSQL", f"{syncs} requests a fsync, {commits} a commit")
     for stage, batches in closed.batches.items():
         said = f"{batches.messages_mean:,.0f} messages, {batches.process_ms_mean:.1f} ms to process, "
         rows.add_row(f"batches of {stage}", f"{batches.count:,} of {said}{batches.publish_ms_mean:.1f} ms to publish")
@@ -147,6 +149,11 @@ def _show_closed(out: Console, title: str, closed: Closed) -> None:
     lay_out(out, rows)
     if closed.statements:
         _show_statements(out, closed)
+
+
+def _requests_each(a_request: float) -> str:
+    """For one of what a request takes so many of; where there was none, no figure either."""
+    return f"{1 / a_request:,.0f}" if a_request else NOT_MEASURED
 
 
 def _show_statements(out: Console, closed: Closed) -> None:

@@ -7,9 +7,7 @@ step; what `verify` finds; where to look next. Never: a process left behind, how
 import asyncio
 import contextlib
 import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -26,6 +24,7 @@ from mergeline import logs
 from mergeline.cli import demo_told as told
 from mergeline.cli.demo_scene import Scene
 from mergeline.cli.demo_story import FIRST_ORG_ID, MEI, Step, catalog, chapters
+from mergeline.cli.ending import end_in_order
 from mergeline.cli.kafka import Placed, Reader, Sender, reading, sending
 from mergeline.cli.output import console, lay_out, table
 from mergeline.cli.verifying import find, picture
@@ -69,10 +68,7 @@ def demo(data_dir: Path | None, *, keep: bool) -> None:
       mergeline demo --keep
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     logs.silence()
-    tempfile.gettempdir()  # asked first, it tries folders with a file, which an interruption would leave behind
-    # Also where a shell has started it with SIGINT ignored; and SIGTERM ends it in the same order.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_in_order()
     out = console()
     began = time.monotonic()
     out.print("Starting Kafka and PostgreSQL on this machine ...", style="dim")
