@@ -1,6 +1,7 @@
 """The parts of the stream that are functions: routing keys, origins, positions, the watchdog's judgement."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
@@ -17,6 +18,7 @@ from mergeline.domain.messages import Coordinate, DeadLetterReason, Place, dead_
 from mergeline.domain.routing import routing_key
 from mergeline.errors import SetupError
 from mergeline.metrics import LAG_MESSAGES, OLDEST_SECONDS
+from mergeline.stream import watchdog
 from mergeline.stream.drained import left_of
 from mergeline.stream.offsets import position
 from mergeline.stream.origin import message_of, place_of, routed
@@ -154,8 +156,8 @@ def test_a_partition_stops_for_an_operator(committed, start, end, floor, words):
         position(PARTITION, committed, start, end, floor)
 
 
-def looks(watchdog, *lags):
-    return [watchdog.look({PARTITION: lag}) for lag in lags]
+def looks(dog, *lags):
+    return [dog.look({PARTITION: lag}) for lag in lags]
 
 
 async def nothing():
@@ -175,9 +177,9 @@ def metric(gauge):
 
 
 def test_the_watchdog_calls_a_partition_stalled_that_has_something_to_read_and_stands_still():
-    watchdog = watching()
-    assert looks(watchdog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
-    assert watchdog.look({PARTITION: (5, 12)}) == [PARTITION]
+    dog = watching()
+    assert looks(dog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
+    assert dog.look({PARTITION: (5, 12)}) == [PARTITION]
 
 
 async def test_the_lag_of_a_partition_that_went_to_another_worker_is_shown_no_more():
@@ -229,8 +231,18 @@ async def test_brokers_that_are_away_are_waited_for_and_those_that_have_moved_ar
     assert len(asked) == 2
 
 
-async def test_who_acquires_nothing_while_brokers_answer_ends_and_who_has_opened_or_begun_anew_in_between_does_not():
+async def test_who_acquires_nothing_while_brokers_answer_ends_and_who_has_opened_or_begun_anew_in_between_does_not(
+    monkeypatch,
+):
     """A client that waits for its group for ever says nothing of it."""
+    now_s = 0.0
+
+    async def sleep(seconds):
+        nonlocal now_s
+        now_s += seconds
+
+    clock = SimpleNamespace(time=lambda: now_s)
+    monkeypatch.setattr(watchdog, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: clock))
     opened = [*[1] * CHECKS, None, *[2] * CHECKS, *[3] * CHECKS * 9]
     looked = []
 
@@ -243,7 +255,7 @@ async def test_who_acquires_nothing_while_brokers_answer_ends_and_who_has_opened
 
     with pytest.raises(Stalled, match="no partitions were acquired"):
         await watching(lags, fail, acquiring=lambda: opened.pop(0)).run()
-    assert len(looked) > CHECKS * 3
+    assert len(looked) > CHECKS * 4
 
 
 async def test_while_brokers_are_away_nobody_is_expected_to_acquire():
@@ -264,8 +276,8 @@ async def test_while_brokers_are_away_nobody_is_expected_to_acquire():
 
 @pytest.mark.parametrize("lag", [[(9, 9)], [(5, 9), (6, 9)]], ids=["idle", "moving"])
 def test_the_watchdog_leaves_alone_what_is(lag):
-    watchdog = watching()
-    assert not any(looks(watchdog, *(lag * (CHECKS * 2))))
+    dog = watching()
+    assert not any(looks(dog, *(lag * (CHECKS * 2))))
 
 
 @pytest.mark.parametrize(
