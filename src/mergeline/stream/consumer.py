@@ -212,6 +212,9 @@ def batch_consumer(
         def verify_event_path(self, now: float, tp: TP) -> None:
             """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
 
+        async def perform_seek(self) -> None:
+            """Nothing: `Assignment.open` has sought each partition, and by more than the group's offsets."""
+
         def stop_flow(self) -> None:
             gate.stops()
             super().stop_flow()

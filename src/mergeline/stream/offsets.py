@@ -147,7 +147,7 @@ class Offsets:
         In a rebalance none is under way, so whoever waits for it would be silent for ever.
         """
         consumer = self._app.consumer._thread._consumer  # noqa: SLF001
-        if consumer is None:
+        if consumer is None or consumer._coordinator is None:  # noqa: SLF001 (it looks for its brokers)
             return None
         coordinator = consumer._coordinator  # noqa: SLF001
         task = coordinator._coordination_task  # noqa: SLF001

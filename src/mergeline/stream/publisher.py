@@ -275,6 +275,9 @@ class Publisher:
         if self.transactional_id is not None:
             # Now, since the closing empties the list.
             left += [sent for _, _, sent in producer._txn_manager._pending_txn_offsets]  # noqa: SLF001
+        for connection in producer.client._conns.values():  # noqa: SLF001
+            if connection._writer is not None:  # noqa: SLF001
+                connection._writer.transport.abort()  # noqa: SLF001
         with suppress(*FATAL):
             await producer.client.close()
         task = sender.sender_task
