@@ -31,6 +31,8 @@ class Kind(Enum):
     """So many bytes a second, and no more."""
     CUT = "cut"
     """Bytes vanish in both directions; connections stay, and new ones are accepted and silent."""
+    GONE = "gone"
+    """Nothing is read any more, as where a host is gone: what is sent stays with whoever sent it."""
     DEAF = "deaf"
     """Requests arrive and are carried out; answers vanish."""
     RESET = "reset"
@@ -113,7 +115,7 @@ class Link:
 
     async def _pump(self, reader, writer, direction):
         with contextlib.suppress(OSError, RuntimeError):
-            while data := await reader.read(CHUNK_BYTES):
+            while data := await self._read(reader):
                 if direction is TO_SERVER:
                     self._requests.add(int.from_bytes(data[4:6], "big"))
                 if self._late is not None:
@@ -127,15 +129,31 @@ class Link:
         if self.dead:
             await asyncio.Event().wait()  # a close is lost like any other word
 
+    async def _read(self, reader):
+        data = await reader.read(CHUNK_BYTES)
+        if self._proxy.kind is Kind.GONE:
+            self._die()
+            await asyncio.Event().wait()
+        return data
+
+    def _die(self):
+        if not self.dead:
+            self._proxy.spawn(self._forget())
+        self.dead = True
+
+    def shrink(self):
+        """Have the kernel take no more in than it must."""
+        for _, writer in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
     def _lost(self, data, direction):
         fault = self._proxy.fault
         if fault is not None and fault.only and self._requests.isdisjoint(fault.only):
             return self.dead
         kind = self._proxy.kind
         if kind is Kind.CUT or (kind is Kind.DEAF and direction is TO_CLIENT):
-            if not self.dead:
-                self._proxy.spawn(self._forget())
-            self.dead = True
+            self._die()
         return self.dead and (kind is not Kind.DEAF or direction is TO_CLIENT)
 
     async def _pass_on(self, data, writer):
@@ -192,6 +210,9 @@ class Proxy:
         self.fault = fault
         self._healed.clear()
         match fault.kind:
+            case Kind.GONE:
+                for link in list(self.links):
+                    link.shrink()
             case Kind.RESET:
                 self.spawn(self._reset_again_and_again(fault))
             case Kind.REFUSE:

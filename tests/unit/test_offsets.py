@@ -5,7 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    NotCoordinatorForGroupError,
+)
 from aiokafka.protocol.commit import OffsetFetchRequest_v3, OffsetFetchResponse_v3
 
 from mergeline.stream.offsets import NO_GENERATION, Offsets
@@ -24,7 +29,7 @@ class Group:
         self.known.set()
         self.tps = {ONE, TWO}
         self.group_id, self.refused = "group", 0
-        self._coordinator = self._subscription = self.subscription = self.assignment = self
+        self._consumer = self._coordinator = self._subscription = self.subscription = self.assignment = self
         self._commit_lock = asyncio.Lock()
 
     async def ensure_coordinator_known(self):
@@ -53,9 +58,6 @@ class Group:
 
     async def call_thread(self, function, *arguments):
         return await function(*arguments)
-
-    def _ensure_consumer(self):
-        return self
 
 
 @pytest.fixture
@@ -128,6 +130,16 @@ async def test_nothing_is_committed_in_another_generation_than_the_positions_wer
     with pytest.raises(Retriable, match="CommitFailedError"):
         await offsets.commit({ONE: 165})
     assert group.commits == []
+
+
+async def test_who_still_looks_for_its_brokers_was_refused_nothing(offsets, group):
+    group._coordinator = None
+    assert offsets.refusal() is None
+    group._consumer = None
+    assert offsets.refusal() is None
+    with pytest.raises(KafkaConnectionError):
+        await offsets.ends([ONE])
+    assert not await offsets.is_answered()
 
 
 async def test_who_was_no_member_when_positions_were_read_commits_nothing(offsets, group):

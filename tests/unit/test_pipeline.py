@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 
 import pytest
+from aiokafka import TopicPartition
 from tests.unit.piped import ONE, TWO, Record, Stage, opened, records, under_way
 
+from mergeline.domain.messages import Outgoing
+from mergeline.stream import pipeline
+from mergeline.stream.pipeline import Work, first_of
 from mergeline.stream.retrying import Retriable
 
 
@@ -234,3 +238,40 @@ async def test_a_cancellation_that_a_breaking_connection_swallows_is_said_again(
         await asyncio.sleep(0)
     await asyncio.wait_for(bench.pipeline.close(0), 10)
     assert (stage.released, bench.failed) == (1, [])
+
+
+async def test_what_is_too_much_for_one_publish_goes_in_several_and_in_order(monkeypatch):
+    monkeypatch.setattr(pipeline, "PUBLISH_BYTES_MAX", 7)  # two values of three bytes
+    stage = Stage({ONE: 0, TWO: 0}, {ONE: 4, TWO: 0}, failures=[None, None, Retriable("away")])
+    bench = await opened(stage, batch_wait_ms=50)
+    bench.pipeline.put(records(1, 0, 1, 2, 3, 4))
+    bench.pipeline.put(records(2, 0, 1))
+    await bench.settled(stage, 4)
+    assert stage.published == [
+        (["1/0", "1/1"], {ONE: 2}),
+        (["1/2", "1/3"], {ONE: 4}),
+        (["1/4", "2/0"], {ONE: 5, TWO: 1}),
+        (["2/1"], {TWO: 2}),
+    ]
+    await bench.pipeline.close(1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "bytes_max", "taken"),
+    [
+        pytest.param([[1, 1], [1]], 3, [2, 1], id="all that fits"),
+        pytest.param([[9, 1], [1]], 3, [1], id="the first, however large"),
+        pytest.param([[0, 9], [1]], 3, [1], id="and none behind what takes nothing"),
+        pytest.param([[1, 1], [2]], 3, [2, 0], id="up to the end of a work"),
+        pytest.param([[], [9], [9]], 3, [0, 1, 0], id="the first of those that have any"),
+    ],
+)
+def test_the_part_that_one_publish_takes(sizes, bytes_max, taken):
+    works = [
+        Work(TopicPartition("t", at), range(len(of)), [(Outgoing("o", None, b"x" * size),) for size in of])
+        for at, of in enumerate(sizes)
+    ]
+    part = first_of(works, bytes_max)
+    assert [len(work.offsets) for work in part] == taken
+    assert [work.partition for work in part] == [work.partition for work in works[: len(part)]]
+    assert all(len(work.outgoing) == len(work.offsets) for work in part)

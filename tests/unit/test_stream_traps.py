@@ -182,12 +182,37 @@ def assignment():
     async def seek_wait(positions):
         sought.append(positions)
 
-    consumer = SimpleNamespace(assignment=lambda: {HERE}, seek_wait=seek_wait)
+    async def reached(partitions):
+        return dict.fromkeys(partitions, 5)
+
+    given = {HERE}
+    consumer = SimpleNamespace(assignment=lambda: given, seek_wait=seek_wait)
     app = SimpleNamespace(consumer=consumer, consumer_generation_id=1)
     failed = []
     made = Assignment(app, [Reader(Stage(), frozenset({"t"}))], Settings(), failed.append)
+    made.given, made.reached = given, reached
     made.sought, made.failed = sought, failed
     return made
+
+
+async def test_what_faust_does_not_read_is_not_open(assignment):
+    """Neither ready nor left alone by the watchdog: its task for rebalances may have ended without a word."""
+    assignment.flows()  # of a rebalance before this one
+    await assignment.open()
+    assert not assignment.is_open
+    assignment.flows()
+    assert assignment.is_open
+    assignment.stops()
+    assert not assignment.is_open
+    await assignment.close(0)
+
+
+async def test_an_assignment_of_no_partition_is_open_too(assignment):
+    assignment.given.clear()
+    await assignment.open()
+    assignment.flows()
+    assert assignment.is_open
+    assert await assignment.progress(assignment.reached) == {}
 
 
 async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignment):
@@ -197,7 +222,7 @@ async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignme
         await asyncio.sleep(0.02)
         assert (assignment.sought, assignment.is_open) == ([], False)
     await opening
-    assert (assignment.sought, assignment.is_open) == ([{TopicPartition("t", 0): 5}], True)
+    assert assignment.sought == [{TopicPartition("t", 0): 5}]
     await assignment.close(0)
 
 

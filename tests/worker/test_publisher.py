@@ -3,17 +3,20 @@
 import asyncio
 import gc
 import logging
+import time
 
 import aiokafka.client
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from tests.attacks.proxy import Fault, Kind, Proxy
 from tests.worker.harness import EVENTS, OUTCOMES, UPDATES
 from tests.worker.proxy import Relay
 
 from mergeline.domain.messages import Outgoing
+from mergeline.embedded.ports import free_ports
 from mergeline.settings import Settings
 from mergeline.stream.clients import client_options
-from mergeline.stream.publisher import Publisher, PublishFailed
+from mergeline.stream.publisher import KILL_WAIT_S, Publisher, PublishFailed
 
 END_TXN = 26
 REQUEST_TIMEOUT_S = 2.0
@@ -134,3 +137,28 @@ async def test_a_fenced_producer_says_so_and_leaves_no_error_that_nobody_read(la
         gc.collect()
     await heir.kill()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_a_producer_is_killed_at_once_where_the_way_to_its_broker_takes_nothing_any_more(
+    module_world, monkeypatch
+):
+    """Whoever closes a connection first sends what it holds. The system gives that up after a quarter of an hour."""
+    settings = Settings.load(module_world.settings | TIMES)
+    connect = aiokafka.client.create_conn
+    async with Proxy("kafka", *free_ports(1), module_world.bootstrap_servers) as proxy:
+        host, _, port = proxy.address.partition(":")
+
+        async def redirected(_host, _port, *arguments, **options):
+            return await connect(host, int(port), *arguments, **options)
+
+        monkeypatch.setattr(aiokafka.client, "create_conn", redirected)
+        publisher = Publisher(settings, client_options(settings))  # which asks nothing before it sends
+        await publisher.start()
+        await publisher.publish([Outgoing(topic, b"1", b"before") for topic in EVENTS], {})
+        proxy.begin(Fault(Kind.GONE))
+        much = [Outgoing(topic, b"%d" % key, bytes(60_000)) for key in range(60) for topic in EVENTS]
+        with pytest.raises(PublishFailed):
+            await publisher.publish(much, {})
+        started = time.monotonic()
+        await asyncio.wait_for(publisher.kill(), 30)
+        assert time.monotonic() - started < KILL_WAIT_S + 1

@@ -4,7 +4,7 @@ In: records of the internal topic (or of the public ones, with `MERGELINE_REQUES
 published with the offsets of their records. Never: a publish by a worker that another one has fenced.
 
 Acquiring is `mergeline.store.ownership`'s claim around Kafka's init_transactions, in this order: lock the
-partitions' rows; fence every transactional id found there; initialise our own new one; read the committed offsets;
+partitions' rows; fence every transactional id found there, and initialise our own new one; read the committed offsets;
 write both; commit. Our id is initialised before anybody can read it: a worker that slept between the two would
 otherwise wake, initialise, and be fenced by nobody. And what is read is read while the rows are locked: how far the
 partitions are answered and how far they are published is of one moment, and whoever locks the rows next finds an owner
@@ -41,6 +41,7 @@ from mergeline.stream.pipeline import Work
 from mergeline.stream.producers import Producers
 from mergeline.stream.publisher import Publisher, PublishFailed
 from mergeline.stream.reached import Reached
+from mergeline.stream.retrying import all_ended
 
 KEEP_PROGRESS_S: Final = 2.0
 log = structlog.get_logger(__name__)
@@ -93,13 +94,18 @@ class ApplyStage:
         return positions
 
     async def _fence(self, claimed: Claim) -> str | None:
-        """Fence the last owners, and start a producer of our own; its transactional id, where it has one."""
+        """Fence the last owners, and start a producer of our own; its transactional id, where it has one.
+
+        All at once: where one of the addresses is silent each of them takes seconds, and the claim may not idle long.
+        """
         exactly_once = self._settings.delivery == "exactly_once"
-        if exactly_once:
-            await asyncio.gather(*(self._producers.fence(previous) for previous in claimed.transactional_ids))
         own_id = self._producers.fresh_id() if exactly_once else None
-        self._publisher = await self._producers.start(own_id)  # before anybody can read the id
+        fenced = [self._producers.fence(one) for one in claimed.transactional_ids] if exactly_once else []
+        await all_ended([self._start(own_id), *fenced])
         return own_id
+
+    async def _start(self, own_id: str | None) -> None:
+        self._publisher = await self._producers.start(own_id)  # before anybody can read the id
 
     async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.

@@ -74,8 +74,11 @@ class Assignment:
 
     @property
     def is_open(self) -> bool:
-        """Whether the group's last assignment (of no partition, perhaps) has been acquired."""
-        return self._generation is not None
+        """Whether the group's last assignment (of no partition, perhaps) has been acquired, and Faust reads it.
+
+        It may have given that up without a word: whoever counts this as open would wait for ever.
+        """
+        return self._flowing
 
     def unpublished(self) -> dict[TopicPartition, int]:
         """See `Pipeline.unpublished`; also the partitions with records that Faust was handed and did not bring."""
@@ -93,7 +96,7 @@ class Assignment:
         Until then it throws away what lies in its queues, and a rebalance that was overtaken by another one has
         opened the consumer too early.
         """
-        self._flowing = bool(self._pipelines)
+        self._flowing = self._generation is not None
         self.room.set()
 
     def stops(self) -> None:

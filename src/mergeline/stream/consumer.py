@@ -185,6 +185,22 @@ class Gate(Protocol):
         """Faust has done what it does in a rebalance."""
 
 
+class _Quiet(Consumer):
+    """Does nothing by itself of what is ours to do."""
+
+    mundane_level = "debug"
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
+
+    async def perform_seek(self) -> None:
+        """Nothing: `Assignment.open` has sought each partition, and by more than the group's offsets.
+
+        Faust asks for these one by one. Where brokers take longer than it waits, its task for rebalances ends without a
+        word: nothing flows any more, and no later rebalance is served.
+        """
+
+
 def batch_consumer(
     client_options: dict[str, Any],
     gate: Gate,
@@ -201,19 +217,11 @@ def batch_consumer(
     """
     thread = type("Thread", (ReadCommittedThread,), {"client_options": client_options})
 
-    class BatchConsumer(Consumer):
+    class BatchConsumer(_Quiet):
         """Fetches what has room, and yields each partition's records as one message."""
-
-        mundane_level = "debug"
 
         def _new_consumer_thread(self) -> Any:
             return thread(self, loop=self.loop, beacon=self.beacon)
-
-        def verify_event_path(self, now: float, tp: TP) -> None:
-            """Nothing: Faust's livelock checks know neither batches nor our commits; our watchdog does."""
-
-        async def perform_seek(self) -> None:
-            """Nothing: `Assignment.open` has sought each partition, and by more than the group's offsets."""
 
         def stop_flow(self) -> None:
             gate.stops()

@@ -16,6 +16,7 @@ from aiokafka.errors import (
     CommitFailedError,
     GroupCoordinatorNotAvailableError,
     IllegalStateError,
+    KafkaConnectionError,
     KafkaError,
     NotCoordinatorForGroupError,
 )
@@ -147,9 +148,9 @@ class Offsets:
         In a rebalance none is under way, so whoever waits for it would be silent for ever.
         """
         consumer = self._app.consumer._thread._consumer  # noqa: SLF001
-        if consumer is None or consumer._coordinator is None:  # noqa: SLF001 (it looks for its brokers)
+        coordinator = consumer._coordinator if consumer is not None else None  # noqa: SLF001
+        if coordinator is None:  # it looks for its brokers
             return None
-        coordinator = consumer._coordinator  # noqa: SLF001
         task = coordinator._coordination_task  # noqa: SLF001
         ended = task.exception() if task.done() and not task.cancelled() else None
         found: BaseException | None = coordinator._pending_exception or ended  # noqa: SLF001
@@ -177,7 +178,10 @@ class Offsets:
             await coordinator._do_commit_offsets(assignment, marks)  # noqa: SLF001 (the request is made before it waits)
 
     def _consumer(self) -> Any:
-        return self._app.consumer._thread._ensure_consumer()  # noqa: SLF001
+        consumer = self._app.consumer._thread._consumer  # noqa: SLF001
+        if consumer is None:
+            raise KafkaConnectionError("the consumer has not been started")
+        return consumer
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         thread = self._app.consumer._thread  # noqa: SLF001

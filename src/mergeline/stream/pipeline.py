@@ -11,7 +11,7 @@ what it cannot mend ends the process, which starts again, from what the ledger h
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
@@ -28,6 +28,9 @@ from mergeline.stream.retrying import Retriable, wait_s
 MUCH_SHARE: Final = 0.25
 """Of a full batch: with so much it is begun while one before it is under way. Without, a load of half of what can be
 done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
+PUBLISH_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of values, in one publish. An ordinary batch has 1 MiB; one of large merges has hundreds, which no way to the brokers
+takes within `publish_timeout_ms`."""
 CANCEL_AGAIN_S: Final = 0.5
 CANCELS_MAX: Final = 40
 log = structlog.get_logger(__name__)
@@ -234,25 +237,28 @@ class Pipeline:
             self._done([chunk for _, batch in ready for chunk in batch])
 
     async def _published(self, works: list[Work]) -> bool:
-        """Publish what was not published yet; False where that failed, and the partitions were acquired again."""
-        works = [_from(work, self._positions[work.partition]) for work in works]
-        ends = {work.partition: work.offsets[-1] + 1 for work in works if work.offsets}
-        if not ends:
-            return True
-        records = [record for work in works for answer in work.outgoing for record in answer]
-        try:
-            with STEP_SECONDS.labels(self.stage.name, "publish").time():
-                await self.stage.publish(records, ends)
-        except Retriable as error:
-            PUBLISH_FAILURES.labels(self.stage.name).inc()
-            log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(records))
-            await asyncio.sleep(wait_s(self._failures_in_a_row))
-            self._failures_in_a_row += 1
-            await self._reacquire()
-            return False
-        self._failures_in_a_row = 0
-        self._positions.update(ends)
-        return True
+        """Publish what was not published yet; False where that failed, and the partitions were acquired again.
+
+        At once, but for what is too much for the time that a publish has.
+        """
+        while True:
+            part = first_of([_from(work, self._positions[work.partition]) for work in works], PUBLISH_BYTES_MAX)
+            ends = {work.partition: work.offsets[-1] + 1 for work in part if work.offsets}
+            if not ends:
+                return True
+            records = [record for work in part for answer in work.outgoing for record in answer]
+            try:
+                with STEP_SECONDS.labels(self.stage.name, "publish").time():
+                    await self.stage.publish(records, ends)
+            except Retriable as error:
+                PUBLISH_FAILURES.labels(self.stage.name).inc()
+                log.warning("publish.failed", stage=self.stage.name, error=str(error), records=len(records))
+                await asyncio.sleep(wait_s(self._failures_in_a_row))
+                self._failures_in_a_row += 1
+                await self._reacquire()
+                return False
+            self._failures_in_a_row = 0
+            self._positions.update(ends)
 
     async def _reacquire(self) -> None:
         """Acquire again until it works or the partitions are lost; positions never go back."""
@@ -295,6 +301,25 @@ class Pipeline:
             raise
         except BaseException as error:  # noqa: BLE001 (the process ends with it)
             self._fail(error)
+
+
+def first_of(works: Sequence[Work], bytes_max: int) -> Sequence[Work]:
+    """So much of them, in order, that the values of its records are `bytes_max` together; the first answer anyway."""
+    if _bytes_of(record for work in works for answer in work.outgoing for record in answer) <= bytes_max:
+        return works
+    part: list[Work] = []
+    left = bytes_max
+    for partition, offsets, outgoing in works:
+        for number, answer in enumerate(outgoing):
+            left -= _bytes_of(answer)
+            if left < 0 and (number or any(work.offsets for work in part)):
+                return [*part, Work(partition, offsets[:number], outgoing[:number])]
+        part.append(Work(partition, offsets, outgoing))
+    return part
+
+
+def _bytes_of(records: Iterable[Outgoing]) -> int:
+    return sum([len(record.value or b"") for record in records])
 
 
 def _from(work: Work, position: int) -> Work:

@@ -10,7 +10,7 @@ the next transaction while that is still open.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -18,7 +18,7 @@ from zlib import crc32
 
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import IllegalOperation, InvalidTransactionTimeout, InvalidTxnState, KafkaError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -30,7 +30,7 @@ from mergeline.domain.messages import Header, Outgoing
 from mergeline.errors import SetupError
 from mergeline.settings import Settings, variable
 from mergeline.stream.clients import DENIALS, denied
-from mergeline.stream.retrying import Retriable
+from mergeline.stream.retrying import Retriable, all_ended
 from mergeline.stream.unpacking import raw_name
 
 BATCH_MAX_BYTES: Final = 512 * 1024
@@ -217,7 +217,7 @@ class Publisher:
                 acknowledged = await self._producer.send_batch(batches.pop(0), topic, partition=partition)
                 acknowledged.add_done_callback(_read)  # nobody awaits it where the next one cannot be sent
                 sent.append(acknowledged)
-            await _all(sent)
+            await all_ended(sent)
             waves = {place: batches for place, batches in waves.items() if batches}
 
     async def _batches(self, records: Sequence[Outgoing]) -> dict[tuple[str, int], list[Any]]:
@@ -275,9 +275,7 @@ class Publisher:
         if self.transactional_id is not None:
             # Now, since the closing empties the list.
             left += [sent for _, _, sent in producer._txn_manager._pending_txn_offsets]  # noqa: SLF001
-        for connection in producer.client._conns.values():  # noqa: SLF001
-            if connection._writer is not None:  # noqa: SLF001
-                connection._writer.transport.abort()  # noqa: SLF001
+        _abort(producer.client)
         with suppress(*FATAL):
             await producer.client.close()
         task = sender.sender_task
@@ -293,18 +291,17 @@ class Publisher:
                 _read(future)
 
 
+def _abort(client: AIOKafkaClient) -> None:
+    """Break its connections. Each that is closed first sends what it holds: minutes, where the other host is gone."""
+    for connection in client._conns.values():  # noqa: SLF001
+        if connection._writer is not None:  # noqa: SLF001
+            connection._writer.transport.abort()  # noqa: SLF001
+
+
 def _read(future: "asyncio.Future[Any]") -> None:
     """Take note of how a future ended, so that its error is not reported as never retrieved."""
     if not future.cancelled():
         future.exception()
-
-
-async def _all(futures: Sequence[Awaitable[Any]]) -> None:
-    """Every acknowledgement, or the first failure; the others' results are then read and dropped."""
-    results = await asyncio.gather(*futures, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _said(error: BaseException) -> str:

@@ -1,9 +1,12 @@
 """What is tried again, and when: one kind of failure, one pace.
 
-In: failures in a row. Out: how long to wait. Never: a failure that an operator has to mend (`SetupError`).
+In: failures in a row; what is done at once. Out: how long to wait; the first failure. Never: a failure that an operator
+has to mend (`SetupError`) that is tried again, or something that goes on behind whoever tries again.
 """
 
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final
 
 RETRY_WAIT_S: Final = 0.3
 RETRY_WAIT_S_MAX: Final = 3.0
@@ -17,3 +20,10 @@ class Retriable(Exception):
 def wait_s(failures: int) -> float:
     """Before the next attempt, after so many that failed in a row."""
     return min(failures * RETRY_WAIT_S, RETRY_WAIT_S_MAX)
+
+
+async def all_ended(awaitables: Iterable[Awaitable[Any]]) -> None:
+    """Returns once all of them have ended well, or raises the first failure once all have ended."""
+    for result in await asyncio.gather(*awaitables, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
