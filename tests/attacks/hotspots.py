@@ -18,12 +18,11 @@ from collections import Counter, deque
 import asyncpg
 from tests.attacks.copies import Copies
 from tests.attacks.defects import Defects
-from tests.defaults import default_options, open_pool
+from tests.defaults import applied, default_options, open_pool
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.store.apply import Store
-from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, describe, kind_of
 from mergeline.store.invariants import Offence, verify
@@ -137,7 +136,7 @@ class Hotspots:
         """As a worker: when it has tried for long enough it ends, and the next one begins with the same batch."""
         for _ in range(STARTS_MAX):
             try:
-                return await apply_with_retries(store, batch)
+                return await applied(store, batch)
             except Exception as error:
                 if kind_of(error) is not Kind.TRANSIENT:
                     raise

@@ -11,12 +11,11 @@ from collections import Counter
 import asyncpg
 from tests.attacks.defects import Defects
 from tests.attacks.hotspots import CATALOG, COMMANDS, CUSTOMERS, ORG, CountingStore
-from tests.defaults import default_options, open_pool
+from tests.defaults import applied, default_options, open_pool
 
 from mergeline.domain.catalog import Catalog
 from mergeline.domain.messages import Coordinate, Message
 from mergeline.embedded.postgres import Postgres
-from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.invariants import Offence, verify
 
@@ -70,7 +69,7 @@ class LockTable:
             store = CountingStore(pool, default_options(), self.failures)
             half = self._batch // 2
             own = range((number + 1) * half, (number + 2) * half)
-            return await apply_with_retries(
+            return await applied(
                 store,
                 [self._registration(number, place, customer) for place, customer in enumerate([*range(half), *own])],
             )

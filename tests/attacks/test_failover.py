@@ -11,7 +11,7 @@ import pytest
 from tests.attacks.attacked import attacked_world, pour
 from tests.attacks.standby import Standby
 from tests.attacks.workload import Workload
-from tests.defaults import default_options, open_pool
+from tests.defaults import applied, default_options, open_pool
 from tests.integration.desk import AT, CATALOG, Log
 from tests.services import databases
 
@@ -19,7 +19,6 @@ from mergeline import embedded
 from mergeline.app import EXIT_FAILED, EXIT_SETUP
 from mergeline.domain.catalog import Catalog
 from mergeline.store.apply import Store
-from mergeline.store.attempts import apply_with_retries
 from mergeline.store.catalogs import apply_catalogs
 from mergeline.store.failures import Kind, Unsettled, kind_of
 from mergeline.store.migrations import migrate
@@ -90,7 +89,7 @@ async def test_an_answer_that_a_standby_does_not_have_is_given_to_nobody(primary
             await applying
         with pytest.raises(TimeoutError):
             await store.apply([message], horizons=horizons)
-    (answer,) = await apply_with_retries(store, [message], horizons=horizons)
+    (answer,) = await applied(store, [message], horizons=horizons)
     assert answer.kind == "answered"
     pool.terminate()
     await operator.close()

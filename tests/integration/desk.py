@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
+from tests.defaults import applied
 
 from mergeline.domain.batch import Answer
 from mergeline.domain.messages import Coordinate, Message, Outgoing
 from mergeline.domain.vocabulary import Topic
 from mergeline.store.apply import Store
-from mergeline.store.attempts import apply_with_retries
 
 ORG = 7
 AT = (Topic.COMMANDS_BY_CUSTOMER.value, 0)
@@ -97,7 +97,7 @@ class Desk:
 
     async def persist(self, *messages: Message, **arguments: object) -> list[Answer]:
         """One batch, until it is through."""
-        return await apply_with_retries(self.store, messages, **arguments)
+        return await applied(self.store, messages, **arguments)
 
     async def register(self, *customer_ids: int) -> None:
         """Customers, each with the identifier `of-<id>` in ECOMMERCE."""

@@ -60,7 +60,8 @@ async def process(stage, offset):
     record = SimpleNamespace(
         topic=PARTITION.topic, partition=AT[1], offset=offset, timestamp=0, key=b"k", value=value, headers=(origin,)
     )
-    return await stage.process([chunk_of(PARTITION, [record])], [PARTITION])
+    (works,) = [works async for works in stage.process([chunk_of(PARTITION, [record])], [PARTITION])]
+    return works
 
 
 async def test_who_acquires_again_publishes_nothing_from_memory_that_the_database_has_forgotten(new_store, sql):

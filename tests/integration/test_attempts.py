@@ -11,7 +11,9 @@ from tests.integration.test_merges import meets, sound
 
 from mergeline.domain.messages import Place
 from mergeline.errors import SetupError
+from mergeline.store import answered
 from mergeline.store.apply import Store
+from mergeline.store.attempts import apply_with_retries
 from mergeline.store.failures import BatchTooLarge, Forgotten, Kind, Overtaken, Unsettled, describe, kind_of
 from mergeline.store.framing import unpack
 from mergeline.store.locks import lock_key
@@ -228,6 +230,28 @@ async def test_what_merges_read_is_bounded(new_store, sql, large, commits):
     assert kinds(await desk.persist(meets(desk, 1, 2), meets(desk, 3, 4))) == ["applied", "applied"]
     assert gate.passed.count("commit") == commits
     assert await sound(sql)
+
+
+async def test_the_answers_of_a_part_are_had_once_it_is_committed_and_no_others_with_them(new_store, sql):
+    desk = Desk(await new_store(held_rows_max=30))
+    await desk.register(1, 2, 3, 4)
+    for number in (1, 3):
+        await desk.apply(desk.log.update(number, add=[line(f"{number}-{value}") for value in range(20)]))
+    merged = []
+    async for answers in apply_with_retries(desk.store, [meets(desk, 1, 2), meets(desk, 3, 4)]):
+        assert kinds(answers) == ["applied"]
+        merged.append(await sql.fetchval("select count(*) from merge"))
+    assert merged == [1, 2]
+
+
+async def test_what_was_answered_before_is_read_back_in_parts_too(desk, monkeypatch):
+    messages = [desk.log.customer(number) for number in range(1, 5)]
+    first = await desk.apply(*messages)
+    horizons = {Place(*AT): messages[-1].at.offset}
+    monkeypatch.setattr(answered, "ANSWERED_BYTES_MAX", 1)
+    parts = [part async for part in apply_with_retries(desk.store, messages, horizons=horizons)]
+    assert [kinds(part) for part in parts] == [["answered"]] * 4
+    assert [answer.outgoing for part in parts for answer in part] == [answer.outgoing for answer in first]
 
 
 # ---------------------------------------------------------------- poison

@@ -76,6 +76,7 @@ ENTRY = (ORGS, TYPES, VALUES, SOURCES, ACCOUNTS)
 
 IN_A_BATCH = {
     "answered": (TOPICS, PARTITIONS, NUMBERS),
+    "answered_bytes": (TOPICS, PARTITIONS, NUMBERS),
     "discover": (ORGS, NUMBERS, ORGS, TYPES, VALUES, ORGS, CARDS),
     "read": (
         *(ORGS, NUMBERS, ORGS, TYPES, VALUES, ORGS, CARDS, [ORG, ORG + 1], ORGS, IDS),

@@ -48,7 +48,7 @@ class Stage:
     async def process(self, batch, partitions):
         self.processed.append([r.offset for _, found, _ in batch for r in found])
         await self.may_process.wait()
-        return [
+        yield [
             Work(
                 place,
                 [r.offset for r in found],

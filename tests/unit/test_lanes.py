@@ -174,7 +174,8 @@ class Jumpy(Stage):
         assert len(self.in_process) <= self.lanes
         await self._takes_time()
         self.in_process.remove(partitions)
-        return await super().process(batch, partitions)
+        async for works in super().process(batch, partitions):
+            yield works
 
     async def publish(self, batch, ends):
         assert len(batch) <= BOUNDS.records * min(self.lanes, len(PLACES))

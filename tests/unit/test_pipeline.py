@@ -186,6 +186,7 @@ async def test_what_a_stage_cannot_mend_ends_the_process():
 
     async def process(batch, partitions):
         raise boom
+        yield
 
     stage.process = process
     bench = await opened(stage)
@@ -230,6 +231,7 @@ async def test_a_cancellation_that_a_breaking_connection_swallows_is_said_again(
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
             await asyncio.sleep(60)
+            yield
 
     stage = Deaf({ONE: 0, TWO: 0})
     bench = await opened(stage)
@@ -275,3 +277,31 @@ def test_the_part_that_one_publish_takes(sizes, bytes_max, taken):
     assert [len(work.offsets) for work in part] == taken
     assert [work.partition for work in part] == [work.partition for work in works[: len(part)]]
     assert all(len(work.outgoing) == len(work.offsets) for work in part)
+
+
+async def test_a_part_of_a_batch_is_published_while_the_rest_is_processed_and_the_batch_is_done_with_the_last():
+    """Else a batch of large merges would be held in memory whole, and stand still for minutes to the watchdog."""
+
+    class Parts(Stage):
+        async def process(self, batch, partitions):
+            async for works in super().process(batch, partitions):
+                for work in works:
+                    for number in range(len(work.offsets)):
+                        yield [Work(work.partition, work.offsets[number:][:1], work.outgoing[number:][:1])]
+                        await self.may_process.wait()
+                        self.may_process.clear()
+
+    stage = Parts({ONE: 0, TWO: 0})
+    bench = await opened(stage, batch_max=3)
+    bench.pipeline.put(records(1, 0, 1, 2))
+    bench.pipeline.put(records(1, 3, 4, 5))
+    for ends in (1, 2):
+        await bench.settled(stage, ends)
+        assert (bench.pipeline.unpublished(), bench.pipeline.has_room(ONE)) == ({ONE: ends}, False)
+        stage.may_process.set()
+    for _ in range(50):
+        stage.may_process.set()
+        await asyncio.sleep(0.005)
+    assert [ends for _, ends in stage.published] == [{ONE: end} for end in range(1, 7)]
+    assert (bench.pipeline.unpublished(), bench.pipeline.has_room(ONE)) == ({}, True)
+    await bench.pipeline.close(1)

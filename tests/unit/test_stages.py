@@ -1,6 +1,7 @@
 """What a stage does around its producer: offsets are committed behind the records that go with them, or not at all."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
@@ -9,13 +10,15 @@ from mergeline.domain.messages import Outgoing, Place
 from mergeline.settings import Settings
 from mergeline.store.ownership import Owner
 from mergeline.stream import incarnations
-from mergeline.stream.apply import ApplyStage
+from mergeline.stream.apply import ApplyStage, works_of
+from mergeline.stream.lanes import Chunk
 from mergeline.stream.retrying import Retriable
 from mergeline.stream.route import RouteStage
 from mergeline.stream.trailing import Trailing
 
 RECORDS = [Outgoing("update-outcomes", b"7:1", b"{}")]
 ENDS = {TopicPartition("mergeline.commands-by-customer", 0): 5}
+ONE, TWO = TopicPartition("mergeline.commands-by-customer", 1), TopicPartition("mergeline.commands-by-customer", 2)
 APPLIED = Place("commands-by-customer", 0)
 REFUSED = Retriable("told to")
 
@@ -251,3 +254,18 @@ async def test_apply_that_is_cut_short_while_it_releases_is_released_by_the_next
         await releasing
     await stage.release()
     assert publisher.kills == 2
+
+
+@pytest.mark.parametrize("parts", [[5], [2, 3], [1, 1, 1, 1, 1], [4, 1], [3, 2]])
+def test_the_works_of_a_batch_that_is_answered_in_parts_are_those_of_the_whole(parts):
+    records = [SimpleNamespace(offset=offset) for offset in (7, 8, 9, 3, 4)]
+    batch = [Chunk(ONE, records[:3], 0), Chunk(TWO, records[3:], 0)]
+    answers = [SimpleNamespace(outgoing=number) for number in range(5)]
+    found, done = [], 0
+    for count in parts:
+        works = works_of(batch, done, answers[done : done + count])
+        assert sum(len(work.offsets) for work in works) == count
+        found += works
+        done += count
+    pairs = [(work.partition, *pair) for work in found for pair in zip(work.offsets, work.outgoing, strict=True)]
+    assert pairs == [(ONE, 7, 0), (ONE, 8, 1), (ONE, 9, 2), (TWO, 3, 3), (TWO, 4, 4)]

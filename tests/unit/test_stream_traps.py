@@ -166,7 +166,7 @@ class Stage:
         return dict.fromkeys(partitions, 5)
 
     async def process(self, batch, partitions):
-        return []
+        yield []
 
     async def publish(self, records, ends):
         pass

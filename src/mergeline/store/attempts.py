@@ -1,7 +1,8 @@
 """A batch until it is through: tried again, halved, or searched for the message that makes it fail.
 
-In: messages, as `Store.apply` takes them. Out: their answers, in order. Never: a message left out, two messages of a
-partition answered in another order than they were read, or an unbounded wait.
+In: messages, as `Store.apply` takes them. Out: their answers, in order, as soon as they are committed: all at once, or
+part by part where the batch was halved. Never: a message left out, two messages of a partition answered in another
+order than they were read, an unbounded wait, or more answers in hand than one transaction has.
 
 | failure | -> |
 | --- | --- |
@@ -14,7 +15,7 @@ partition answered in another order than they were read, or an unbounded wait.
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,23 +41,26 @@ async def apply_with_retries(
     progress: Mapping[Place, Progress] = EMPTY,
     horizons: Mapping[Place, int] = EMPTY,
     check_runs: CheckRuns | None = None,
-) -> list[Answer]:
+) -> AsyncIterator[list[Answer]]:
     """Answer the messages, whatever it takes within the bounds of `store.options.retries`; see `Store.apply`.
+
+    Yields:
+        The answers of a part of the messages, in order; that part is committed, and nothing of the others begun.
 
     Raises:
         Exception: what is fatal; what was transient for too long; what `check_runs` raised.
     """
-    answers: list[Answer] = []
     pending = [_Part(messages)]
     while pending:
         part = pending.pop()
         try:
-            answers += await _persist(store, part, progress, horizons, check_runs)
-            progress = progress_behind(progress, part.messages, horizons)
+            answers = await _persist(store, part, progress, horizons, check_runs)
         except Exception as error:  # noqa: BLE001 (`taken_apart` raises what it does not mend)
             # Reversed, since the last is taken next: the order of the messages stays.
             pending += reversed(part.taken_apart(error))
-    return answers
+            continue
+        progress = progress_behind(progress, part.messages, horizons)
+        yield answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,10 @@ class StoreError(MergelineError):
 
 
 class BatchTooLarge(StoreError):
-    """One transaction would lock, or read, more than its bound."""
+    """One transaction would lock, or read, more than its bound: locks, rows, or bytes."""
 
     def __init__(self, number: int, number_max: int) -> None:
-        super().__init__(f"{number} locks or rows in one transaction; at most {number_max}")
+        super().__init__(f"{number} locks, rows or bytes in one transaction; at most {number_max}")
 
 
 class CatalogRefused(StoreError):

@@ -45,6 +45,6 @@ class Options:
     catalogs_cached_max: int
     statement_ms_max: int
     retries: Retries
-    held_rows_max: int = 200_000
+    held_rows_max: int = 50_000
     lock_wait_ms_max: int = 5_000
     idle_ms_max: int = 12_000

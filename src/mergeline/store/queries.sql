@@ -192,6 +192,19 @@ cross join lateral (
     offset 0
 ) as found;
 
+-- name: answered_bytes
+-- How much that is to publish.
+select coalesce(sum(octet_length(found.outgoing)), 0)::bigint
+from unnest($1::text[], $2::integer[], $3::bigint[]) as place (topic, partition, "offset")
+cross join lateral (
+    select ledger.outgoing
+    from ledger
+    where ledger.at_topic = place.topic
+        and ledger.at_partition = place.partition
+        and ledger.at_offset = place."offset"
+    offset 0
+) as found;
+
 -- name: holdings
 -- Of possible victims ($1, $2) everything that each holds, at most $3 rows of a kind each and $4 all together; of others
 -- ($5, $6) how many entries, counted no further than $7; of those who may get cards ($8, $9) the active ones by series.

@@ -14,7 +14,7 @@ whole, or none.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -107,7 +107,7 @@ class ApplyStage:
     async def _start(self, own_id: str | None) -> None:
         self._publisher = await self._producers.start(own_id)  # before anybody can read the id
 
-    async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition]) -> AsyncIterator[list[Work]]:
         """Decide the batch and commit it, with the offsets that the batches before it have reached.
 
         Only those of `partitions`: two transactions that raise the same rows would wait for each other.
@@ -118,22 +118,22 @@ class ApplyStage:
             messages += [message_of(record, place) for record in chunk.records]
         self._gate.saw(message.origin for message in messages)
         progress = self._reached.of_batch(places, map(self._incarnations.place, partitions))
-        answers = await apply_with_retries(
+        parts = apply_with_retries(
             self._store,
             messages,
             progress=progress,
             horizons=self._reached.horizons,
             check_runs=self._gate.check,
         )
-        self._reached.told(progress)
-        _count(answers)
-        left = iter(answers)
-        works: list[Work] = []
-        for place, (partition, records, _) in zip(places, batch, strict=True):
-            outgoing = [answer.outgoing for answer in islice(left, len(records))]
-            works.append(Work(partition, [record.offset for record in records], outgoing))
-            self._reached.stored(place, records[-1].offset)
-        return works
+        done = 0
+        async for answers in parts:
+            self._reached.told(progress)
+            _count(answers)
+            works = works_of(batch, done, answers)
+            for work in works:
+                self._reached.stored(self._incarnations.place(work.partition), work.offsets[-1])
+            done += len(answers)
+            yield works
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """Records and offsets in one transaction; with at_least_once, the offsets behind the records."""
@@ -164,6 +164,19 @@ class ApplyStage:
             self._reached.told(progress)
         except Exception as error:  # noqa: BLE001 (whatever it is, what goes on does so without)
             log.warning("progress.not_kept", error=describe(error))
+
+
+def works_of(batch: Sequence[Chunk], done: int, answers: Sequence[Answer]) -> list[Work]:
+    """The works of answers to the messages of a batch that stand behind the first `done`."""
+    works: list[Work] = []
+    left, begin, end = iter(answers), done, done + len(answers)
+    for partition, records, _ in batch:
+        part = records[max(begin, 0) : max(end, 0)]
+        if part:
+            outgoing = [answer.outgoing for answer in islice(left, len(part))]
+            works.append(Work(partition, [record.offset for record in part], outgoing))
+        begin, end = begin - len(records), end - len(records)
+    return works
 
 
 def _count(answers: Sequence[Answer]) -> None:

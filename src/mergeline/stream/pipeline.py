@@ -11,7 +11,7 @@ what it cannot mend ends the process, which starts again, from what the ledger h
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
@@ -65,8 +65,10 @@ class Stage(Protocol):
         `published`: how far this pipeline has published, where it had them before.
         """
 
-    async def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition], /) -> list[Work]:
-        """One work a chunk, in order; an exception ends the process.
+    def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition], /) -> AsyncIterator[list[Work]]:
+        """Works in the order of the chunks, part by part, each as soon as it may be published; one a chunk, as a rule.
+
+        An exception ends the process.
 
         `partitions`: those of the batch, and others of which no batch is processed meanwhile.
         """
@@ -185,9 +187,13 @@ class Pipeline:
         while True:
             lanes, batch = await self._gather()
             BATCH_MESSAGES.labels(self.stage.name).observe(sum(len(chunk.records) for chunk in batch))
+            works: list[Work] = []
             with STEP_SECONDS.labels(self.stage.name, "process").time():
-                works = await self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions])
-            await self._processed.put((works, batch))
+                async for part in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
+                    if works:
+                        await self._processed.put((works, []))
+                    works = part
+            await self._processed.put((works, batch))  # with the last part the batch is done
             for lane in lanes:  # not before: what a lane has next stands behind this in the queue
                 lane.in_process = False
             self._moved.set()

@@ -4,7 +4,7 @@ In: records of the public topics. Out: the same records for the internal topic. 
 than the ids, and what it cannot read goes under a key of its origin partition for `apply` to judge.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import TopicPartition
 
@@ -51,7 +51,7 @@ class RouteStage:
         self._trailing = Trailing(self._offsets, left)
         return positions | left
 
-    async def process(self, batch: Sequence[Chunk], _partitions: Sequence[TopicPartition]) -> list[Work]:
+    async def process(self, batch: Sequence[Chunk], _partitions: Sequence[TopicPartition]) -> AsyncIterator[list[Work]]:
         """Each record under its new key."""
         works: list[Work] = []
         for partition, records, _ in batch:
@@ -59,7 +59,7 @@ class RouteStage:
             about = topic_of(place.topic), place.partition
             outgoing = [(routed(record, place, routing_key(*about, record.value)),) for record in records]
             works.append(Work(partition, [record.offset for record in records], outgoing))
-        return works
+        yield works
 
     async def publish(self, records: Sequence[Outgoing], ends: Mapping[TopicPartition, int]) -> None:
         """All records acknowledged; their offsets are committed soon.
