@@ -21,7 +21,7 @@ from mergeline import embedded
 from mergeline.embedded import packages
 from mergeline.embedded.guarded import Guarded
 from mergeline.embedded.jvm import ARCHIVES_KEPT_MAX, Jvm
-from mergeline.embedded.server import Server
+from mergeline.embedded.server import Server, quiet
 
 END_TIMEOUT_S = 15
 INTERRUPTED_AT_FILE = 100
@@ -291,5 +291,21 @@ def test_a_home_that_cannot_be_written_to_is_one_line_with_the_way_out(tmp_path,
     no_folder = tmp_path / "file"
     no_folder.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(no_folder))
-    with pytest.raises(embedded.EmbeddedError, match=r"cannot be made: .*\. Set XDG_CACHE_HOME to another folder"):
+    with pytest.raises(embedded.EmbeddedError, match=r"cannot be made or .*\. Set XDG_CACHE_HOME to another folder"):
+        embedded.EmbeddedError, match=r"cannot be made or written to: .*\. Set XDG_CACHE_HOME to another folder"
+    ):
         packages.cache_dir()
+
+
+def test_kafka_cannot_be_fetched_into_a_cache_that_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (packages.cache_dir() / f"kafka-{packages.KAFKA_VERSION}.lock").mkdir()  # root could write into any
+    with pytest.raises(embedded.EmbeddedError, match=r"written to: .*\. Set XDG_CACHE_HOME to another folder"):
+        packages.kafka_jars(quiet)
+
+
+def test_where_an_archive_cannot_be_kept_none_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "classes").touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert Jvm(Path(sys.executable), []).make_archive(tmp_path / "classes") is None

@@ -51,8 +51,8 @@ class Jvm:
         return [str(self._java), _COMPILER, _COLLECTOR, _NO_TRACE, archive, "-cp", self._class_path]
 
     def make_archive(self, class_list: Path) -> Guarded | None:
-        """Begins to make the archive, unless it is there; returns at once, with what to close in the end."""
-        if self._archive.exists() or not class_list.exists():
+        """Begins to make the archive, unless it is there, or cannot be; returns at once, with what to close."""
+        if self._archive.exists() or not class_list.exists() or not os.access(self._archive.parent, os.W_OK):
             return None
         for old in sorted(self._archive.parent.glob("kafka-*.jsa"), key=_age)[ARCHIVES_KEPT_MAX - 1 :]:
             old.unlink(missing_ok=True)

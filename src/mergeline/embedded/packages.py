@@ -48,10 +48,15 @@ def cache_dir() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EmbeddedError(
-            f"{folder}, where Kafka is kept, cannot be made: {error.strerror}. Set XDG_CACHE_HOME to another folder"
-        ) from None
+        raise _unusable(folder, error) from None
     return folder
+
+
+def _unusable(folder: Path, error: OSError) -> EmbeddedError:
+    return EmbeddedError(
+        f"{folder}, where Kafka is kept, cannot be made or written to: {error.strerror}. "
+        "Set XDG_CACHE_HOME to another folder"
+    )
 
 
 def _package_dir(package: str) -> Path | None:
@@ -109,7 +114,11 @@ def kafka_jars(notice: Callable[[str], None]) -> list[Path]:
 def _locked(file: Path) -> Iterator[None]:
     """Two processes that fetch the same file at once would trip over each other in the Maven folder."""
     deadline = time.monotonic() + FETCH_LOCK_TIMEOUT_S
-    with file.open("w") as handle:
+    try:
+        opened = file.open("w")
+    except OSError as error:
+        raise _unusable(file.parent, error) from None
+    with opened as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
