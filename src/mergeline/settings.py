@@ -23,7 +23,7 @@ FILE_SUFFIX: Final = "_FILE"
 FILE_MAX_BYTES: Final = 64 * 1024
 """A `..._FILE` that is larger holds no setting."""
 MASK: Final = "********"
-_ADDRESS: Final = re.compile(r"postgres(ql)?://[^\s?]*(\?([^\s%=&]+=[^\s&]*(&|\Z))*)?\Z")
+_ADDRESS: Final = re.compile(r"postgres(ql)?://[^\s?#]*(\?([^\s%=&#]+=[^\s&#]*(&|\Z))*)?\Z")
 """No white space, of which readers drop some, and plain names in the query: `pass%77ord` is read as `password`."""
 
 PORT_MAX: Final = 65_535
@@ -43,7 +43,7 @@ def _database_url(secret: SecretStr) -> SecretStr:
         raise PydanticCustomError(
             "database_url",
             "not an address like postgresql://user:password@host:5432/database (in which names and password have "
-            "@ as %40, / as %2F, % as %25)",
+            "@ as %40, / as %2F, # as %23, % as %25)",
         )
     return SecretStr(text)
 

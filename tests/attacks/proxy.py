@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 CHUNK_BYTES = 1 << 16
+LEAST_BYTES = 1
 TO_SERVER, TO_CLIENT = "to server", "to client"
 RESETS_EVERY_S = (0.05, 0.5)
 LINGER_S = (0.2, 4.0)
@@ -141,11 +142,11 @@ class Link:
             self._proxy.spawn(self._forget())
         self.dead = True
 
-    def shrink(self):
-        """Have the kernel take no more in than it must."""
+    def takes_in(self, size):
+        """Have the kernel take in so many bytes that nobody has read, as near as it comes to that."""
         for _, writer in (self._client, self._server):
             with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def _lost(self, data, direction):
         fault = self._proxy.fault
@@ -212,7 +213,7 @@ class Proxy:
         match fault.kind:
             case Kind.GONE:
                 for link in list(self.links):
-                    link.shrink()
+                    link.takes_in(LEAST_BYTES)
             case Kind.RESET:
                 self.spawn(self._reset_again_and_again(fault))
             case Kind.REFUSE:
@@ -228,6 +229,9 @@ class Proxy:
 
     async def heal(self):
         """End the fault; connections that lost something stay dead."""
+        if self.kind is Kind.GONE:
+            for link in list(self.links):
+                link.takes_in(CHUNK_BYTES)
         self.fault = None
         self._healed.set()
         if self._server is None:

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from tests.unit.piped import ONE, TWO, Stage, opened, records, under_way
 
 from mergeline.stream.lanes import Bounds, lanes_of
-from mergeline.stream.pipeline import Pipeline
+from mergeline.stream.pipeline import Pipeline, Work, first_of
 from mergeline.stream.retrying import Retriable
 
 
@@ -151,6 +151,15 @@ async def test_each_partition_comes_out_whole_once_and_in_order_whatever_takes_h
 BOUNDS = Bounds(7, 1 << 20)
 
 
+def behind(works, done):
+    """What is left of them behind so many records."""
+    left = []
+    for partition, offsets, outgoing in works:
+        left.append(Work(partition, offsets[done:], outgoing[done:]))
+        done = max(0, done - len(offsets))
+    return [work for work in left if work.offsets]
+
+
 class Jumpy(Stage):
     """Takes its time, and fails now and then, with or without effect; looks at what it is given."""
 
@@ -173,9 +182,15 @@ class Jumpy(Stage):
         self.in_process.append(partitions)
         assert len(self.in_process) <= self.lanes
         await self._takes_time()
-        self.in_process.remove(partitions)
         async for works in super().process(batch, partitions):
-            yield works
+            left = list(works)
+            while left:
+                part = first_of(left, self.random.choice((1, 8, 1 << 20)))
+                yield part
+                await self._takes_time()
+                done = sum(len(work.offsets) for work in part)
+                left = behind(left, done)
+        self.in_process.remove(partitions)
 
     async def publish(self, batch, ends):
         assert len(batch) <= BOUNDS.records * min(self.lanes, len(PLACES))

@@ -108,6 +108,7 @@ def test_two_bad_values_are_one_line():
         pytest.param(f"postgresql://user:@{SECRET}@host/db", id="a password with an @"),
         pytest.param(f"postgresql://user:1/{SECRET}@host/db", id="a password with a slash"),
         pytest.param(f"postgresql://user:?{SECRET}@host/db", id="a password with a question mark"),
+        pytest.param(f"postgresql://user:1#{SECRET}@host/db", id="a password with a hash"),
         pytest.param(f"postgresql://user:{SECRET}\n@host/db", id="the end of a line in it"),
         pytest.param(f"postgresql://user:{SECRET} @host/db", id="a blank in it"),
         pytest.param(f"postgresql://host/db?pass%77ord={SECRET}", id="a name that is spelt oddly"),

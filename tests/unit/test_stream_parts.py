@@ -164,8 +164,10 @@ async def nothing():
     return False
 
 
-def watching(lags=None, fail=None, refusal=lambda: None, moved=nothing, acquiring=lambda: None):
-    return Watchdog(lags, fail, 6, refusal, moved, denied=str.upper, acquiring=acquiring, acquire_timeout_ms=6)
+def watching(lags=None, fail=None, refusal=lambda: None, moved=nothing, acquiring=lambda: None, moves=lambda _: 0):
+    return Watchdog(
+        lags, fail, 6, refusal, moved, moves=moves, denied=str.upper, acquiring=acquiring, acquire_timeout_ms=6
+    )
 
 
 class Enough(Exception):
@@ -180,6 +182,14 @@ def test_the_watchdog_calls_a_partition_stalled_that_has_something_to_read_and_s
     dog = watching()
     assert looks(dog, *[(5, 9)] * CHECKS) == [[]] * CHECKS
     assert dog.look({PARTITION: (5, 12)}) == [PARTITION]
+
+
+def test_a_partition_that_waits_for_others_stands_still_only_once_they_do():
+    going_on = [*range(CHECKS * 3), *[CHECKS * 3] * CHECKS]
+    dog = watching(moves=lambda _: going_on.pop(0))
+    assert looks(dog, *[(5, 9)] * (CHECKS * 4)) == [[]] * (CHECKS * 4)
+    going_on.append(CHECKS * 3)
+    assert dog.look({PARTITION: (5, 9)}) == [PARTITION]
 
 
 async def test_the_lag_of_a_partition_that_went_to_another_worker_is_shown_no_more():

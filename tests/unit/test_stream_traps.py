@@ -215,6 +215,21 @@ async def test_an_assignment_of_no_partition_is_open_too(assignment):
     assert await assignment.progress(assignment.reached) == {}
 
 
+async def test_a_partition_goes_on_with_the_others_of_its_pipeline_while_it_waits_and_else_by_itself(assignment):
+    """Or the watchdog takes one for silent that waits for the parts of a large batch; or one that is, for busy."""
+    (here,) = [TopicPartition(*HERE)]
+    assert assignment.moves(here) == 0
+    await assignment.open()
+    pipeline = assignment._pipelines[here]
+    pipeline.moves = 7
+    assert assignment.moves(here) == 0
+    pipeline.unpublished = lambda: {here: 5}
+    assert assignment.moves(here) == 7
+    pipeline.unpublished, pipeline.has_room = dict, lambda _: False
+    assert assignment.moves(here) == 7
+    await assignment.close(0)
+
+
 async def test_a_position_is_sought_when_no_fetch_is_under_way_any_more(assignment):
     """One that began before the rebalance would end behind the seek, be dropped, and so step over its records."""
     async with assignment.fetching:

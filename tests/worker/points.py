@@ -58,12 +58,20 @@ def install(reached, replace=setattr):
     def transactional(publisher, *_):
         return publisher.transactional_id is not None
 
+    process = ApplyStage.process
+
+    async def stored(*arguments):
+        async for works in process(*arguments):
+            await reached("stored")
+            yield works
+
+    replace(ApplyStage, "process", stored)
     replace(mergeline.stream.apply, "claim", claimed)
     replace(Producers, "fence", fenced)
+    # Fences and this one begin at once: whoever is held here has fenced the others soon.
     around(Producers, "start", before="fenced", when=own)
     around(Claim, "write", before="initialised", after="written")
     around(ApplyStage, "acquire", after="acquired")
-    around(ApplyStage, "process", after="stored")
     around(Publisher, "_send", after="sent", when=transactional)
     around(AIOKafkaProducer, "begin_transaction", after="begun")
     around(AIOKafkaProducer, "send_offsets_to_transaction", after="offsets sent")

@@ -139,8 +139,9 @@ async def test_a_fenced_producer_says_so_and_leaves_no_error_that_nobody_read(la
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
+@pytest.mark.parametrize("later_s", [0, REQUEST_TIMEOUT_S], ids=["at once", "once the client has closed it"])
 async def test_a_producer_is_killed_at_once_where_the_way_to_its_broker_takes_nothing_any_more(
-    module_world, monkeypatch
+    later_s, module_world, monkeypatch
 ):
     """Whoever closes a connection first sends what it holds. The system gives that up after a quarter of an hour."""
     settings = Settings.load(module_world.settings | TIMES)
@@ -159,6 +160,7 @@ async def test_a_producer_is_killed_at_once_where_the_way_to_its_broker_takes_no
         much = [Outgoing(topic, b"%d" % key, bytes(60_000)) for key in range(60) for topic in EVENTS]
         with pytest.raises(PublishFailed):
             await publisher.publish(much, {})
+        await asyncio.sleep(later_s)
         started = time.monotonic()
         await asyncio.wait_for(publisher.kill(), 30)
         assert time.monotonic() - started < KILL_WAIT_S + 1

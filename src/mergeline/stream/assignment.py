@@ -128,6 +128,16 @@ class Assignment:
 
     # ------------------------------------------------------------ what the watchdog sees
 
+    def moves(self, partition: TopicPartition) -> int:
+        """A number that rises while a partition waits for others: 0 where it need not wait, or is not open.
+
+        Large batches are published part by part, the last of their partitions after minutes.
+        """
+        pipeline = self._pipelines.get(partition)
+        if pipeline is None or (pipeline.has_room(partition) and partition not in pipeline.unpublished()):
+            return 0
+        return pipeline.moves
+
     async def progress(
         self, reached: Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
     ) -> dict[TopicPartition, int]:

@@ -50,7 +50,7 @@ class FloodGate:
             letters: the offsets of those in this batch.
 
         Raises:
-            DeadLetterFlood: which undoes the batch; its messages are read again by the next start.
+            DeadLetterFlood: which undoes what of the batch is not committed; that is read again by the next start.
         """
         if not self._limit:
             return

@@ -30,7 +30,8 @@ MUCH_SHARE: Final = 0.25
 done does not get rid of what piled up while something else was slow: each batch is nearly as large as the last."""
 PUBLISH_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of values, in one publish. An ordinary batch has 1 MiB; one of large merges has hundreds, which no way to the brokers
-takes within `publish_timeout_ms`."""
+takes within `publish_timeout_ms`. Half of it after each failure in a row, since a way may be slow."""
+HALVINGS_MAX: Final = 8
 CANCEL_AGAIN_S: Final = 0.5
 CANCELS_MAX: Final = 40
 log = structlog.get_logger(__name__)
@@ -102,7 +103,10 @@ class Pipeline:
         self._lane = {partition: lane for lane in self._lanes for partition in lane.partitions}
         self._moved = asyncio.Event()
         """Set when records arrive, when a batch is processed and when it is published."""
-        self._processed: asyncio.Queue[tuple[list[Work], list[Chunk]]] = asyncio.Queue(len(self._lanes))
+        self._processed: asyncio.Queue[tuple[list[Work], list[Chunk]]] = asyncio.Queue(2 * len(self._lanes))
+        """The parts of batches, and behind the last one of each the batch, which is done then."""
+        self.moves = 0
+        """How often it has published something."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._read: dict[TopicPartition, int] = {}
@@ -187,13 +191,10 @@ class Pipeline:
         while True:
             lanes, batch = await self._gather()
             BATCH_MESSAGES.labels(self.stage.name).observe(sum(len(chunk.records) for chunk in batch))
-            works: list[Work] = []
             with STEP_SECONDS.labels(self.stage.name, "process").time():
-                async for part in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
-                    if works:
-                        await self._processed.put((works, []))
-                    works = part
-            await self._processed.put((works, batch))  # with the last part the batch is done
+                async for works in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
+                    await self._processed.put((works, []))
+            await self._processed.put(([], batch))
             for lane in lanes:  # not before: what a lane has next stands behind this in the queue
                 lane.in_process = False
             self._moved.set()
@@ -248,7 +249,8 @@ class Pipeline:
         At once, but for what is too much for the time that a publish has.
         """
         while True:
-            part = first_of([_from(work, self._positions[work.partition]) for work in works], PUBLISH_BYTES_MAX)
+            bytes_max = PUBLISH_BYTES_MAX >> min(self._failures_in_a_row, HALVINGS_MAX)
+            part = first_of([_from(work, self._positions[work.partition]) for work in works], bytes_max)
             ends = {work.partition: work.offsets[-1] + 1 for work in part if work.offsets}
             if not ends:
                 return True
@@ -264,6 +266,7 @@ class Pipeline:
                 await self._reacquire()
                 return False
             self._failures_in_a_row = 0
+            self.moves += 1
             self._positions.update(ends)
 
     async def _reacquire(self) -> None:

@@ -292,10 +292,15 @@ class Publisher:
 
 
 def _abort(client: AIOKafkaClient) -> None:
-    """Break its connections. Each that is closed first sends what it holds: minutes, where the other host is gone."""
-    for connection in client._conns.values():  # noqa: SLF001
+    """Break its connections. Each that is closed first sends what it holds: minutes, where the other host is gone.
+
+    One that the client has closed itself, after a time-out, is waited for in the same way: it is taken from its list.
+    """
+    for place, connection in list(client._conns.items()):  # noqa: SLF001
         if connection._writer is not None:  # noqa: SLF001
             connection._writer.transport.abort()  # noqa: SLF001
+        else:
+            del client._conns[place]  # noqa: SLF001
 
 
 def _read(future: "asyncio.Future[Any]") -> None:

@@ -23,7 +23,11 @@ def wait_s(failures: int) -> float:
 
 
 async def all_ended(awaitables: Iterable[Awaitable[Any]]) -> None:
-    """Returns once all of them have ended well, or raises the first failure once all have ended."""
-    for result in await asyncio.gather(*awaitables, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
+    """Returns once all of them have ended well, or raises the first failure once all have ended.
+
+    The first that an operator has to mend, if there is one among them.
+    """
+    ended = await asyncio.gather(*awaitables, return_exceptions=True)
+    failures = [result for result in ended if isinstance(result, BaseException)]
+    for failure in sorted(failures, key=lambda one: isinstance(one, Retriable)):
+        raise failure

@@ -48,6 +48,7 @@ class Watchdog:
         refusal: Callable[[], BaseException | None],
         moved: Callable[[], Awaitable[bool]],
         *,
+        moves: Callable[[TopicPartition], int],
         denied: Callable[[str], str],
         acquiring: Callable[[], object],
         acquire_timeout_ms: int,
@@ -60,16 +61,17 @@ class Watchdog:
             progress_timeout_ms: how long something may stand still.
             refusal: what the group has refused us for good.
             moved: whether brokers answer others and not us, at the addresses that the settings name.
+            moves: of a partition that waits for others, a number that rises as they go on; else 0.
             denied: what to say of something that brokers do not allow.
             acquiring: what is being acquired (the group's generation); None once it is open, be it of no partition.
             acquire_timeout_ms: how long it may take to acquire one, once the group has given it.
         """
         self._lags, self._fail, self._refusal, self._moved = lags, fail, refusal, moved
-        self._denied = denied
+        self._moves, self._denied = moves, denied
         self._acquiring = acquiring
         self._timeout_s = progress_timeout_ms / 1000
         self._acquire_timeout_s = self._timeout_s + acquire_timeout_ms / 1000
-        self._stood: dict[TopicPartition, tuple[int, int]] = {}
+        self._stood: dict[TopicPartition, tuple[tuple[int, int], int]] = {}
 
     async def run(self) -> None:
         """Look for ever; cancelled at the end."""
@@ -106,8 +108,9 @@ class Watchdog:
         stood = {}
         for partition, (position, end) in lags.items():
             if position < end:
-                before, looks = self._stood.get(partition, (position, 0))
-                stood[partition] = (position, looks + 1 if before == position else 1)
+                now = position, self._moves(partition)
+                before, looks = self._stood.get(partition, (now, 0))
+                stood[partition] = (now, looks + 1 if before == now else 1)
         self._stood = stood
         return sorted(partition for partition, (_, looks) in stood.items() if looks > CHECKS)
 

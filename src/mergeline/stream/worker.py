@@ -99,6 +99,7 @@ class Worker:
             settings.progress_timeout_ms,
             offsets.refusal,
             moved,
+            moves=self.assignment.moves,
             denied=partial(denied, settings),
             acquiring=lambda: None if self.assignment.is_open else self.app.consumer_generation_id,
             acquire_timeout_ms=settings.start_timeout_ms * len(readers),
