@@ -69,7 +69,7 @@ class Stage(Protocol):
     def process(self, batch: Sequence[Chunk], partitions: Sequence[TopicPartition], /) -> AsyncIterator[list[Work]]:
         """Works in the order of the chunks, part by part, each as soon as it may be published; one a chunk, as a rule.
 
-        An exception ends the process.
+        All records are in one of them. An exception ends the process.
 
         `partitions`: those of the batch, and others of which no batch is processed meanwhile.
         """
@@ -103,8 +103,8 @@ class Pipeline:
         self._lane = {partition: lane for lane in self._lanes for partition in lane.partitions}
         self._moved = asyncio.Event()
         """Set when records arrive, when a batch is processed and when it is published."""
-        self._processed: asyncio.Queue[tuple[list[Work], list[Chunk]]] = asyncio.Queue(2 * len(self._lanes))
-        """The parts of batches, and behind the last one of each the batch, which is done then."""
+        self._processed: asyncio.Queue[tuple[list[Work], list[Chunk]]] = asyncio.Queue(len(self._lanes))
+        """Batches; or parts of them, the last one of which has the batch, which is done with it."""
         self.moves = 0
         """How often it has published something."""
         self._idle = asyncio.Event()
@@ -190,11 +190,12 @@ class Pipeline:
     async def _process_all(self) -> None:
         while True:
             lanes, batch = await self._gather()
-            BATCH_MESSAGES.labels(self.stage.name).observe(sum(len(chunk.records) for chunk in batch))
+            to_come = sum(len(chunk.records) for chunk in batch)
+            BATCH_MESSAGES.labels(self.stage.name).observe(to_come)
             with STEP_SECONDS.labels(self.stage.name, "process").time():
                 async for works in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
-                    await self._processed.put((works, []))
-            await self._processed.put(([], batch))
+                    to_come -= sum(len(work.offsets) for work in works)
+                    await self._processed.put((works, [] if to_come else batch))
             for lane in lanes:  # not before: what a lane has next stands behind this in the queue
                 lane.in_process = False
             self._moved.set()
