@@ -10,6 +10,7 @@ what it cannot mend ends the process, which starts again, from what the ledger h
 """
 
 import asyncio
+import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -192,10 +193,13 @@ class Pipeline:
             lanes, batch = await self._gather()
             to_come = sum(len(chunk.records) for chunk in batch)
             BATCH_MESSAGES.labels(self.stage.name).observe(to_come)
-            with STEP_SECONDS.labels(self.stage.name, "process").time():
-                async for works in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
-                    to_come -= sum(len(work.offsets) for work in works)
-                    await self._processed.put((works, [] if to_come else batch))
+            took_s, since = 0.0, time.monotonic()
+            async for works in self.stage.process(batch, [tp for lane in lanes for tp in lane.partitions]):
+                took_s += time.monotonic() - since
+                to_come -= sum(len(work.offsets) for work in works)
+                await self._processed.put((works, [] if to_come else batch))
+                since = time.monotonic()
+            STEP_SECONDS.labels(self.stage.name, "process").observe(took_s)
             for lane in lanes:  # not before: what a lane has next stands behind this in the queue
                 lane.in_process = False
             self._moved.set()
